@@ -1,0 +1,47 @@
+//! The contract between whatever runs guest code (JIT, interpreter, a hypervisor) and the loop that serves its exits.
+
+use isamorph_ir::{CpuState, Trap};
+use std::sync::atomic::AtomicU32;
+
+/// Why a vCPU stopped running guest code. The program counter in the state says where it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// A system-call instruction; the program counter is after it. The code tells which instruction it was, in the
+    /// guest's own numbering.
+    Syscall(u32),
+    /// An exception. For a fault the program counter is at the instruction, and no part of it took effect; for a trap
+    /// it is after it.
+    Trap(Trap),
+    /// The exit request was set; it has been cleared.
+    Interrupted,
+    /// The processor halted until an interrupt; the program counter is after the instruction.
+    Halt,
+}
+
+/// One virtual processor, owned by the host thread that runs it.
+pub trait Vcpu {
+    /// Runs guest code until something needs the caller.
+    fn run(&mut self) -> Stop;
+    /// The state. All registers are in it except the floating-point ones, see [`Vcpu::sync_fpu`].
+    fn state(&self) -> &CpuState;
+    /// The state, writable; changes take effect at the next run.
+    fn state_mut(&mut self) -> &mut CpuState;
+    /// Brings x87, vector registers and the floating-point control register into the state's save image. Needed before
+    /// the image is read or written; [`Vcpu::run`] loads the image again.
+    fn sync_fpu(&mut self);
+    /// The word that asks the vCPU to stop at its next safepoint when set to non-zero. It is valid as long as the vCPU
+    /// is; signal handlers and other threads may store to it.
+    fn exit_request(&self) -> *const AtomicU32;
+}
+
+/// Makes vCPUs and drops stale translations.
+pub trait Accel: Send + Sync {
+    /// A vCPU with that state, for the calling thread.
+    fn vcpu(&self, state: Box<CpuState>) -> Box<dyn Vcpu>;
+    /// Forgets translations of guest code in `start .. start + len`. Called after a mapping changed.
+    fn invalidate(&self, start: u64, len: u64);
+    /// Takes every internal lock around `fork`, so that the child finds consistent structures, and releases them.
+    fn with_quiescence(&self, fork: &mut dyn FnMut());
+    /// Name, as `-accel` takes it.
+    fn name(&self) -> &'static str;
+}

@@ -1,0 +1,91 @@
+//! What running code needs from its surroundings: memory, faults and helpers.
+
+use crate::region::ExceptionCode;
+use crate::state::CpuState;
+
+/// An access that guest memory refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemFault {
+    /// First guest address that could not be accessed.
+    pub addr: u64,
+    /// Whether it was a write.
+    pub write: bool,
+    /// What was wrong.
+    pub cause: FaultCause,
+}
+
+/// Why an access was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultCause {
+    /// Nothing is mapped there.
+    Unmapped,
+    /// The mapping does not allow it.
+    Protected,
+    /// The mapping has no backing (past the end of a file).
+    NoBacking,
+    /// The address is not aligned as the access demands.
+    Misaligned,
+}
+
+/// Guest memory as the interpreter and helpers see it. Addresses are guest virtual addresses.
+///
+/// An access that crosses into a bad page fails as a whole, with the first bad address.
+pub trait Memory {
+    /// Reads `out.len()` bytes.
+    fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemFault>;
+    /// Writes the bytes; translated code that they overlap is dropped.
+    fn write(&self, addr: u64, data: &[u8]) -> Result<(), MemFault>;
+    /// Atomically replaces `bytes` (1, 2, 4, 8 or 16) little-endian bytes by `f` of them; returns the old value.
+    fn update(&self, addr: u64, bytes: u32, f: &mut dyn FnMut(u128) -> u128) -> Result<u128, MemFault>;
+}
+
+/// A guest exception in the making.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trap {
+    /// A memory access failed.
+    Memory(MemFault),
+    /// An exception of the guest's own numbering.
+    Exception {
+        /// Which one.
+        code: ExceptionCode,
+        /// Its argument (error code).
+        arg: u64,
+    },
+    /// A divide error: division by zero or quotient overflow in a division op.
+    Divide,
+    /// An unmasked floating-point exception.
+    Float,
+}
+
+impl From<MemFault> for Trap {
+    fn from(fault: MemFault) -> Self {
+        Trap::Memory(fault)
+    }
+}
+
+/// What a helper gets: the state, synchronised as its descriptor says, and memory.
+pub struct HelperCx<'a> {
+    /// The vCPU's state.
+    pub state: &'a mut CpuState,
+    /// Guest memory.
+    pub mem: &'a dyn Memory,
+}
+
+/// Number of a helper in its guest's helper table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HelperId(pub u16);
+
+/// The code of a helper. A trap must leave the guest's registers as the manual says for a faulting instruction.
+pub type HelperFn = fn(&mut HelperCx<'_>, [u64; 3]) -> Result<u64, Trap>;
+
+/// A row of a guest's helper table.
+#[derive(Clone, Copy, Debug)]
+pub struct Helper {
+    /// Name in the text form.
+    pub name: &'static str,
+    /// The code.
+    pub run: HelperFn,
+    /// Whether it reads or writes the FXSAVE image (x87, MMX, SSE registers, MXCSR); if not, those registers are
+    /// merely preserved around it.
+    pub fpu: bool,
+}
