@@ -1,1 +1,3 @@
-//! isamorph-tests.
+//! Tests that need more than one crate: whole programs under the finished emulator.
+
+pub mod programs;

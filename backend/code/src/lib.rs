@@ -101,6 +101,8 @@ pub struct LinkSite {
     pub stub_end: u32,
     /// Guest address of the target.
     pub target: u64,
+    /// A backward exit: link it to the target's `poll_entry`, so that every loop polls the exit request.
+    pub poll: bool,
 }
 
 /// Where a piece of guest state is when a fault interrupts compiled code.
@@ -113,8 +115,18 @@ pub enum Recipe {
         /// What to add, modulo the register's width.
         add: i32,
     },
-    /// The guest flags are in the state, not in EFLAGS.
-    FlagsInState,
+    /// Pinned register `reg` is in another host register (x86 number).
+    Moved {
+        /// Register.
+        reg: u16,
+        /// Where it is.
+        host: u8,
+    },
+    /// The guest flags are in the CPU state at this offset as an EFLAGS image, not in EFLAGS.
+    FlagsAt {
+        /// Offset in the CPU state, bytes.
+        offset: u32,
+    },
 }
 
 /// One point at which compiled code may fault.
@@ -139,6 +151,8 @@ pub struct Compiled {
     pub entry: u32,
     /// Offset of the entry for computed jumps, which compares r9 with the region's address first.
     pub indirect_entry: u32,
+    /// Offset of the entry that polls the exit request and falls into the main entry.
+    pub poll_entry: u32,
     /// References to thunks.
     pub relocs: Vec<Reloc>,
     /// Link sites.
@@ -154,9 +168,10 @@ pub struct Compiled {
 impl Compiled {
     /// Empties it for reuse, keeping its allocations.
     pub fn clear(&mut self) {
-        let Compiled { code, entry, indirect_entry, relocs, links, faults, recipes, insns } = self;
+        let Compiled { code, entry, indirect_entry, poll_entry, relocs, links, faults, recipes, insns } = self;
         *entry = 0;
         *indirect_entry = 0;
+        *poll_entry = 0;
         code.clear();
         relocs.clear();
         links.clear();

@@ -1,1 +1,82 @@
-//! isamorph-x64.
+//! The x86-64 back end: from a region to host code.
+//!
+//! [`analysis`] walks a region backward once; [`emit`] walks it forward once and selects, allocates and emits. Guest
+//! registers are pinned to host registers ([`pins`]), guest flags live in EFLAGS, faults are made precise by a recovery
+//! table. [`thunks`] is the code around regions. [`checker`] verifies each allocation in debug builds.
+
+mod analysis;
+mod asm;
+mod checker;
+mod emit;
+mod pins;
+mod thunks;
+
+use isamorph_code::{Compiled, Thunks};
+use isamorph_ir::{Helper, RegId, RegTable, Region};
+use pins::Pins;
+
+pub use emit::Scratch;
+
+/// What emitted code depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Host address of guest address 0; not 0 makes memory operands relative to gs.
+    pub guest_base: u64,
+    /// Right shift of a program counter before it indexes the jump cache.
+    pub pc_shift: u32,
+    /// Use BMI2 (rorx, shlx …).
+    pub bmi2: bool,
+    /// Keep flags exact at every instruction that may fault.
+    pub precise: bool,
+}
+
+/// What else the host offers.
+#[derive(Clone, Copy, Debug)]
+struct HostFeatures {
+    sse41: bool,
+    movbe: bool,
+}
+
+/// A region that cannot be compiled; it is left to the interpreter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unsupported {
+    /// The op or combination.
+    pub what: &'static str,
+}
+
+/// Compiles regions of one guest for this host.
+#[derive(Debug)]
+pub struct Backend {
+    table: &'static RegTable,
+    helpers: &'static [Helper],
+    config: Config,
+    host: HostFeatures,
+    pins: Pins,
+}
+
+impl Backend {
+    /// A back end for a guest's registers and helpers.
+    pub fn new(table: &'static RegTable, helpers: &'static [Helper], config: Config) -> Self {
+        let host = HostFeatures {
+            sse41: std::is_x86_feature_detected!("sse4.1"),
+            movbe: std::is_x86_feature_detected!("movbe"),
+        };
+        Backend { table, helpers, config, host, pins: Pins::new(table) }
+    }
+    /// The code around regions. `helper_entry` is the host address of
+    /// `extern "C" fn(state: *mut CpuState, id: u32) -> u64`, which returns 0, or 1 if the helper trapped.
+    pub fn thunks(&self, helper_entry: usize) -> Thunks {
+        thunks::emit(self, helper_entry)
+    }
+    /// Compiles a region into `out`.
+    ///
+    /// # Errors
+    /// The region has something that this back end does not do.
+    pub fn compile(&self, scratch: &mut Scratch, region: &Region, out: &mut Compiled) -> Result<(), Unsupported> {
+        emit::compile(self, scratch, region, out)
+    }
+    /// The x86 number of the host register in which a pinned integer register lives.
+    pub fn host_register(&self, reg: RegId) -> Option<u8> {
+        self.pins.host(reg).filter(|h| *h < pins::VEC)
+    }
+}

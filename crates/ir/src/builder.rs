@@ -80,7 +80,7 @@ impl<'a> Builder<'a> {
         RegId::local(self.region.locals.len() as u16 - 1)
     }
     fn new_exit(&mut self, kind: ExitKind) -> u32 {
-        self.region.exits.push(Exit { kind, live_flags: FlagSet::all() });
+        self.region.exits.push(Exit { kind, live_flags: FlagSet::all(), ret_flags: FlagSet::all() });
         self.region.exits.len() as u32 - 1
     }
     /// Leaves the region.

@@ -2,13 +2,18 @@
 //!
 //! One op table ([`op`]) lists what can be said; [`region`] is the shape of what is said; [`builder`] says it;
 //! [`state`] is where guest registers live when no code runs; [`machine`] is what running code needs around it.
+//! [`text`] is the text form; [`verify`] checks regions against the op table and the [`rules`] that it leaves open.
 
 pub mod builder;
 pub mod machine;
 pub mod op;
 pub mod region;
+pub mod rules;
 pub mod state;
+pub mod testing;
+pub mod text;
 pub mod types;
+pub mod verify;
 
 pub use builder::Builder;
 pub use machine::{FaultCause, Helper, HelperCx, HelperFn, HelperId, MemFault, Memory, Trap};

@@ -4,7 +4,8 @@
 //! To add an op: add a row here, a function in the interpreter, a lowering in each back end and a filetest
 //! (`docs/how-to/add-an-ir-op.md`).
 
-use crate::types::named_enum;
+// tidy: table
+use crate::types::{Type, named_enum};
 use bitflags::bitflags;
 
 /// What an operand of an op must be.
@@ -28,6 +29,22 @@ pub enum Arg {
     Half,
     /// A value of any type; the verifier checks it against the row's special rule.
     Any,
+}
+
+impl Arg {
+    /// The type that the operand must have in an instruction of type `ty`; nothing if the row's special rule decides.
+    pub const fn expected(self, ty: Type) -> Option<Type> {
+        match self {
+            Arg::T => Some(ty),
+            Arg::Fl | Arg::OptFl => Some(Type::Flags),
+            Arg::I8 => Some(Type::I8),
+            Arg::I32 => Some(Type::I32),
+            Arg::V128 => Some(Type::V128),
+            Arg::V64 => Some(Type::V64),
+            Arg::Half => ty.half(),
+            Arg::Any => None,
+        }
+    }
 }
 
 /// What the attribute byte of an op holds.
@@ -269,7 +286,7 @@ macro_rules! for_each_op {
         FRcp "frcp" [T T] La No -> T | ; "Approximate reciprocal of the second operand as the host gives it.";
         FRsqrt "frsqrt" [T T] La No -> T | ; "Approximate reciprocal square root of the second operand as the host gives it.";
         FCmpMask "fcmpm" [T T] La U8 -> T | FPENV; "All ones where the predicate holds: 0 eq 1 lt 2 le 3 unord 4 ne 5 nlt 6 nle 7 ord.";
-        FCmpQuiet "fcmpq" [V128 V128] La No -> T | FPENV FLAGS; "Compares lane 0 (ss, sd) into Z P C; signals only for SNaN. Result: undefined i32.";
+        FCmpQuiet "fcmpq" [V128 V128] La No -> T | FPENV FLAGS; "Compares lane 0 (ss, sd) into Z P C, other flags 0; signals only for SNaN. Result: undefined i32.";
         FCmpSignal "fcmps" [V128 V128] La No -> T | FPENV FLAGS; "As `fcmpq`, but signals for any NaN.";
         FCvtLane "fcvt" [T T] La No -> T | FPENV; "Lane 0 of the second operand, in the named format, to the other format; the rest from the first.";
         FCvtPacked "fcvtp" [T] La No -> T | FPENV; "ps: two low singles to doubles; pd: two doubles to singles, zero above.";
@@ -282,7 +299,7 @@ macro_rules! for_each_op {
         // ---- the x87 unit: a register stack that is guest state; the kind is the attribute
         X87 "x87" [] X8 U8 -> No | READ WRITE FAULT FPENV; "Register-stack operation on ST(0) and ST(imm).";
         X87Mem "x87m" [] X8 Addr -> No | READ WRITE LOAD STORE FAULT FPENV; "Operation with a memory operand.";
-        X87Flags "x87f" [] X8 U8 -> T | READ WRITE FAULT FPENV FLAGS; "Comparison into Z P C; result undefined i32.";
+        X87Flags "x87f" [] X8 U8 -> T | READ WRITE FAULT FPENV FLAGS; "Comparison into Z P C, other flags 0; result undefined i32.";
         X87Status "x87s" [] Na No -> T | READ; "The status word; i16.";
         X87Cmov "x87cmov" [Fl] Cc U8 -> No | READ WRITE FAULT FPENV; "ST(0) = ST(imm) if the condition holds.";
     } };

@@ -211,6 +211,8 @@ pub struct Exit {
     /// The flags that whatever comes next may read before it writes them. The region former narrows this by looking
     /// at the successor; the default is all of them.
     pub live_flags: FlagSet,
+    /// For calls: the same for the code at the return address.
+    pub ret_flags: FlagSet,
 }
 
 /// A guest instruction that a region covers.

@@ -80,6 +80,18 @@ impl Type {
     pub const fn is_vector(self) -> bool {
         matches!(self, Type::V64 | Type::V128 | Type::V256)
     }
+    /// The type of the same kind and half the width, if there is one.
+    pub const fn half(self) -> Option<Type> {
+        match self {
+            Type::I16 => Some(Type::I8),
+            Type::I32 => Some(Type::I16),
+            Type::I64 => Some(Type::I32),
+            Type::I128 => Some(Type::I64),
+            Type::V128 => Some(Type::V64),
+            Type::V256 => Some(Type::V128),
+            _ => None,
+        }
+    }
     /// The mask of the bits of an integer type of at most 64 bits.
     pub const fn mask(self) -> u64 {
         if self.bits() >= 64 { u64::MAX } else { (1 << self.bits()) - 1 }
@@ -182,14 +194,8 @@ bitflags! {
 }
 
 /// The flags in the order of their short attribute encoding (bit 0 … bit 5) and their letters in the text form.
-const FLAG_ORDER: [(FlagSet, char); 6] = [
-    (FlagSet::C, 'c'),
-    (FlagSet::P, 'p'),
-    (FlagSet::A, 'a'),
-    (FlagSet::Z, 'z'),
-    (FlagSet::S, 's'),
-    (FlagSet::O, 'o'),
-];
+const FLAG_ORDER: [(FlagSet, char); 6] =
+    [(FlagSet::C, 'c'), (FlagSet::P, 'p'), (FlagSet::A, 'a'), (FlagSet::Z, 'z'), (FlagSet::S, 's'), (FlagSet::O, 'o')];
 
 impl FlagSet {
     /// The six bits packed into an attribute byte.
@@ -210,9 +216,8 @@ impl FlagSet {
         if text == "0" {
             return Some(Self::empty());
         }
-        text.chars().try_fold(Self::empty(), |set, letter| {
-            FLAG_ORDER.iter().find(|(_, c)| *c == letter).map(|(f, _)| set | *f)
-        })
+        text.chars()
+            .try_fold(Self::empty(), |set, letter| FLAG_ORDER.iter().find(|(_, c)| *c == letter).map(|(f, _)| set | *f))
     }
 }
 

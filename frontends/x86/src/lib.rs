@@ -1,1 +1,94 @@
-//! isamorph-x86.
+//! The x86 front end: decoding, lifting to the IR, CPU state and helpers.
+//!
+//! One front end for every mode of the processor; 32-bit protected mode as a user program sees it comes first.
+//! References are to the Intel 64 and IA-32 Architectures Software Developer's Manual (SDM).
+
+pub mod coverage;
+mod decode;
+pub mod helpers;
+mod lift;
+pub mod state;
+
+use decode::Mode;
+use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter};
+use isamorph_guest::{CodeSource, FetchFault, Guest, Limits};
+use isamorph_ir::{CpuState, Helper, RegTable, Region};
+
+/// Exception vectors (SDM vol. 3, table 6-1): the codes of [`isamorph_ir::ExitKind::Exception`].
+pub mod exception {
+    /// #DE, divide error.
+    pub const DE: u32 = 0;
+    /// #DB, debug: `int1`, single step.
+    pub const DB: u32 = 1;
+    /// #BP, `int3`; a trap.
+    pub const BP: u32 = 3;
+    /// #OF, `into`; a trap.
+    pub const OF: u32 = 4;
+    /// #BR, `bound`.
+    pub const BR: u32 = 5;
+    /// #UD, undefined opcode.
+    pub const UD: u32 = 6;
+    /// #NP, segment not present; the argument is the selector.
+    pub const NP: u32 = 11;
+    /// #SS, stack segment fault.
+    pub const SS: u32 = 12;
+    /// #GP, general protection; the argument is the error code.
+    pub const GP: u32 = 13;
+    /// #PF, page fault.
+    pub const PF: u32 = 14;
+    /// #MF, x87 floating-point error.
+    pub const MF: u32 = 16;
+    /// #AC, alignment check.
+    pub const AC: u32 = 17;
+    /// #XM, SIMD floating-point error.
+    pub const XM: u32 = 19;
+}
+
+/// System-call instructions: the codes of [`isamorph_ir::ExitKind::Syscall`].
+pub mod syscall {
+    /// `int $0x80`.
+    pub const INT80: u32 = 0x80;
+}
+
+/// An x86 processor as a guest.
+#[derive(Clone, Copy, Debug)]
+pub struct X86 {
+    mode: Mode,
+}
+
+impl X86 {
+    /// A 32-bit processor running user programs.
+    pub const fn i386() -> Self {
+        X86 { mode: Mode::Protected32 }
+    }
+}
+
+impl Guest for X86 {
+    fn table(&self) -> &'static RegTable {
+        &state::I386
+    }
+    fn helpers(&self) -> &'static [Helper] {
+        helpers::HELPERS
+    }
+    fn mode(&self, _state: &CpuState) -> u32 {
+        self.mode.number()
+    }
+    fn lift(
+        &self,
+        region: &mut Region,
+        pc: u64,
+        mode: u32,
+        code: &dyn CodeSource,
+        limits: Limits,
+    ) -> Result<(), FetchFault> {
+        lift::lift_region(region, pc, Mode::from_number(mode), code, limits)
+    }
+    fn disassemble(&self, pc: u64, mode: u32, bytes: &[u8], out: &mut String) -> usize {
+        let insn = Decoder::with_ip(Mode::from_number(mode).bits(), bytes, pc, DecoderOptions::NONE).decode();
+        GasFormatter::new().format(&insn, out);
+        insn.len().max(1)
+    }
+    fn pc_shift(&self) -> u32 {
+        0
+    }
+}

@@ -1,0 +1,394 @@
+//! The backward pass: how often each value is used, which flags are needed, which loads fold into their users, and
+//! which host register each result would best be computed in.
+
+use crate::pins::Pins;
+use isamorph_ir::{Effects, FlagSet, Inst, Op, Region, Type, Value};
+
+/// No instruction, no register.
+pub const NONE: u32 = u32::MAX;
+
+/// Facts about one instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Instruction whose value this one's operand chain denotes: itself, or the source of a truncation.
+    pub root: u32,
+    /// Uses of the value (of its root) that will be emitted.
+    pub uses: u16,
+    /// Uses of the flags that the instruction (as a root) defines.
+    pub flag_uses: u16,
+    /// Flags of it that anything reads, in attribute form.
+    pub flags_needed: FlagSet,
+    /// Which operand slots read flags, one bit each.
+    pub flag_slots: u8,
+    /// The `flagsk` projection whose kept bits are needed, or [`NONE`].
+    pub keep: u32,
+    /// The `second` projection that is used, or [`NONE`].
+    pub second: u32,
+    /// Whether anything after the instruction (or its own way out) may read the guest's flags before they are written.
+    pub guest_flags_after: bool,
+    /// The instruction is not emitted.
+    pub dead: bool,
+    /// A load that is emitted as a memory operand of its only user.
+    pub folded: bool,
+    /// The store or operation that this load–operate–store chain is emitted at, or [`NONE`].
+    pub rmw: u32,
+    /// Host register in which the result is wanted, or 0xff.
+    pub hint: u8,
+    /// The `ins` whose old operand the low bits should be computed in place of, or [`NONE`].
+    pub part_of: u32,
+}
+
+const FRESH: Facts = Facts {
+    root: NONE,
+    uses: 0,
+    flag_uses: 0,
+    flags_needed: FlagSet::empty(),
+    flag_slots: 0,
+    keep: NONE,
+    second: NONE,
+    guest_flags_after: false,
+    dead: false,
+    folded: false,
+    rmw: NONE,
+    hint: 0xff,
+    part_of: NONE,
+};
+
+/// The facts of a region, reused from region to region.
+#[derive(Debug, Default)]
+pub struct Analysis {
+    /// By instruction; one more at the end stands for the flags at entry.
+    pub facts: Vec<Facts>,
+    /// Flags that each block reads before it writes them, last block first.
+    pub block_flags: Vec<FlagSet>,
+    stamps: Vec<(u32, u32)>,
+}
+
+/// The state of the walk.
+struct Walk {
+    /// Guest flags needed after the current point.
+    flags: FlagSet,
+    /// Bumped at every point where state may be observed.
+    epoch: u32,
+    /// Bumped for a host register whenever its guest register is read.
+    reg_epoch: [u32; 32],
+}
+
+impl Analysis {
+    /// The root instruction of a value, or `None` for a constant or an empty slot.
+    pub fn root(&self, v: Value) -> Option<usize> {
+        v.as_inst().map(|i| self.facts[i].root as usize)
+    }
+
+    /// Analyses the region.
+    pub fn run(&mut self, region: &Region, pins: &Pins, precise: bool) {
+        self.facts.clear();
+        self.facts.resize(region.insts.len() + 1, FRESH);
+        self.stamps.clear();
+        self.block_flags.clear();
+        self.stamps.resize(region.insts.len(), (0, 0));
+        for (i, inst) in region.insts.iter().enumerate() {
+            self.facts[i].root = self.find_root(region, i, inst);
+        }
+        self.facts[region.insts.len()].root = region.insts.len() as u32;
+        for block in region.blocks.iter().rev() {
+            self.block(region, pins, precise, block.start as usize, block.end as usize);
+        }
+    }
+
+    /// A truncation is the same register; a `flags` projection is its producer's flags; reading the guest flags is the
+    /// producer that wrote them (resolved by the forward pass).
+    fn find_root(&self, region: &Region, i: usize, inst: &Inst) -> u32 {
+        match inst.op {
+            Op::Trunc if region.value_type(inst.args[0]) != Type::I64 => {
+                self.root(inst.args[0]).map_or(i as u32, |r| r as u32)
+            }
+            Op::Flags => self.root(inst.args[0]).map_or(i as u32, |r| r as u32),
+            _ => i as u32,
+        }
+    }
+
+    fn block(&mut self, region: &Region, pins: &Pins, precise: bool, start: usize, end: usize) {
+        let mut walk = Walk { flags: FlagSet::all(), epoch: 1, reg_epoch: [0; 32] };
+        for i in (start..end).rev() {
+            let inst = &region.insts[i];
+            let on_exit = matches!(inst.op, Op::ExitIf) && !region.exits[inst.imm as usize].live_flags.is_empty();
+            self.facts[i].guest_flags_after = on_exit || !walk.flags.is_empty();
+            self.exits_and_state(region, pins, &mut walk, i, inst);
+            self.liveness(region, i, inst);
+            if self.facts[i].dead {
+                continue;
+            }
+            self.hints(region, pins, &mut walk, i, inst);
+            let effects = inst.op.effects();
+            if effects.intersects(Effects::FAULT | Effects::EXIT) || matches!(inst.op, Op::Call) {
+                walk.epoch += 1;
+                if precise && effects.contains(Effects::FAULT) {
+                    walk.flags = FlagSet::all();
+                }
+            }
+            if self.fold(region, i, inst, start) {
+                walk.epoch += 1;
+            }
+        }
+        self.block_flags.push(walk.flags);
+    }
+
+    /// Follows the guest flags as a variable: needed at exits, killed by writes, passed on by reads.
+    fn exits_and_state(&mut self, region: &Region, pins: &Pins, walk: &mut Walk, i: usize, inst: &Inst) {
+        match inst.op {
+            Op::Exit => walk.flags = region.exits[inst.imm as usize].live_flags,
+            Op::ExitIf => walk.flags |= region.exits[inst.imm as usize].live_flags,
+            Op::Jump | Op::Branch => walk.flags = FlagSet::all(),
+            Op::Set if Some(inst.reg()) == pins.flags => {
+                if walk.flags.is_empty() {
+                    self.facts[i].dead = true;
+                } else {
+                    self.need(inst.args[0], walk.flags);
+                    self.facts[i].flag_slots = 1;
+                }
+                walk.flags = FlagSet::empty();
+            }
+            Op::Get if Some(inst.reg()) == pins.flags => walk.flags |= self.facts[i].flags_needed,
+            _ => {}
+        }
+    }
+
+    /// Records that a flags value is read.
+    fn need(&mut self, f: Value, which: FlagSet) {
+        if let Some(i) = f.as_inst() {
+            self.facts[i].flags_needed |= which;
+            let root = self.facts[i].root as usize;
+            self.facts[root].flags_needed |= which;
+            self.facts[root].flag_uses += 1;
+        }
+    }
+
+    fn liveness(&mut self, region: &Region, i: usize, inst: &Inst) {
+        let info = inst.op.info();
+        let facts = self.facts[i];
+        if facts.dead {
+            return;
+        }
+        let used = facts.uses > 0 || facts.flag_uses > 0 || !facts.flags_needed.is_empty() || facts.second != NONE;
+        if !info.effects.is_pinned() && !used && !matches!(inst.op, Op::Insn) {
+            self.facts[i].dead = true;
+            return;
+        }
+        match inst.op {
+            // Projections and truncations are names of their operand: its uses were counted through the root.
+            Op::Flags => return,
+            Op::FlagsKeep => return self.keep(i, inst),
+            Op::Second => return self.second(i, inst),
+            Op::Trunc if facts.root != i as u32 => return,
+            _ => {}
+        }
+        let needed = facts.flags_needed;
+        let mut slots = facts.flag_slots;
+        for (slot, &arg) in inst.args.iter().enumerate() {
+            if arg.is_none() {
+                continue;
+            }
+            if region.value_type(arg) == Type::Flags {
+                let read = flags_read(inst, slot, needed);
+                if !read.is_empty() && facts.flag_slots == 0 {
+                    self.need(arg, read);
+                    slots |= 1 << slot;
+                }
+            } else {
+                self.use_value(arg);
+            }
+        }
+        self.facts[i].flag_slots = slots;
+        if let Some(a) = inst.addr() {
+            region.addrs[a].values().for_each(|v| self.use_value(v));
+        }
+        if info.imm == isamorph_ir::ImmKind::Exit
+            && let Some(target) = region.exits[inst.imm as usize].kind.target()
+        {
+            self.use_value(target);
+        }
+    }
+
+    /// The second result keeps its producer; a repeated projection is a name of the earlier one.
+    fn second(&mut self, i: usize, inst: &Inst) {
+        let Some(producer) = self.root(inst.args[0]) else { return };
+        let later = std::mem::replace(&mut self.facts[producer].second, i as u32);
+        if later != NONE {
+            self.facts[i].uses += self.facts[later as usize].uses;
+            self.facts[later as usize].root = i as u32;
+        }
+    }
+
+    /// A merge of new and old flags: if none of the kept bits is needed it is just a name of the new ones.
+    fn keep(&mut self, i: usize, inst: &Inst) {
+        let kept = self.facts[i].flags_needed & inst.flag_set();
+        let Some(producer) = self.root(inst.args[0]) else { return };
+        let fresh = self.facts[i].flags_needed - inst.flag_set();
+        self.facts[producer].flags_needed |= fresh;
+        if kept.is_empty() {
+            self.facts[i].root = producer as u32;
+            self.facts[producer].flag_uses += self.facts[i].flag_uses;
+        } else {
+            self.facts[producer].flag_uses += 1;
+            self.facts[producer].keep = i as u32;
+            self.need(inst.args[1], kept);
+        }
+    }
+
+    fn use_value(&mut self, v: Value) {
+        if let Some(root) = self.root(v) {
+            self.facts[root].uses += 1;
+            if root as u32 != v.0 {
+                self.facts[v.0 as usize].uses += 1;
+            }
+        }
+    }
+
+    /// Where results should go: into the pinned register that a later `set` writes, if nothing observes it in between.
+    fn hints(&mut self, region: &Region, pins: &Pins, walk: &mut Walk, i: usize, inst: &Inst) {
+        let stamp = |walk: &Walk, host: u8| (walk.epoch, walk.reg_epoch[usize::from(host)]);
+        let facts = self.facts[i];
+        if facts.hint != 0xff && self.stamps[i] != stamp(walk, facts.hint) {
+            self.facts[i].hint = 0xff;
+            self.facts[i].part_of = NONE;
+        }
+        match inst.op {
+            Op::Set => {
+                if let (Some(host), Some(v)) = (pins.host(inst.reg()), self.root(inst.args[0])) {
+                    self.facts[v].hint = host;
+                    self.facts[v].part_of = NONE;
+                    self.stamps[v] = stamp(walk, host);
+                }
+            }
+            Op::Get => {
+                if let Some(host) = pins.host(inst.reg()) {
+                    walk.reg_epoch[usize::from(host)] += 1;
+                }
+            }
+            Op::Ins if self.facts[i].hint != 0xff && inst.imm == 0 => {
+                let (old, part) = (self.root(inst.args[0]), inst.args[1].as_inst());
+                if let (Some(_), Some(p)) = (old, part)
+                    && self.facts[p].root == p as u32
+                    && self.facts[p].uses == 1
+                    && region.insts[p].ty.bytes() <= 2
+                {
+                    self.facts[p].hint = self.facts[i].hint;
+                    self.facts[p].part_of = i as u32;
+                    self.stamps[p] = self.stamps[i];
+                }
+            }
+            // A merged select or insert would best reuse the register too.
+            _ => {}
+        }
+    }
+
+    /// Marks a load that the instruction can take as a memory operand, and read-modify-write chains. True if the
+    /// instruction has thereby become a point where the guest may fault.
+    fn fold(&mut self, region: &Region, i: usize, inst: &Inst, start: usize) -> bool {
+        if inst.op == Op::Store {
+            self.fold_rmw(region, i, inst, start);
+            return false;
+        }
+        if self.facts[i].rmw != NONE {
+            return false;
+        }
+        let Some(slot) = foldable_slot(inst) else { return false };
+        let arg = inst.args[slot];
+        let Some(l) = arg.as_inst() else { return false };
+        let load = &region.insts[l];
+        let folds = load.op == Op::Load
+            && self.facts[l].uses == 1
+            && can_fold(inst, load)
+            && quiet_between(region, l + 1, i)
+            // Both operands from one load would need it twice.
+            && !inst.args.iter().enumerate().any(|(s, a)| s != slot && *a == arg);
+        self.facts[l].folded |= folds;
+        folds
+    }
+
+    /// `store a, op(load a, x)` where the loaded value and the result have no other use.
+    fn fold_rmw(&mut self, region: &Region, i: usize, inst: &Inst, start: usize) {
+        let Some(o) = inst.args[0].as_inst().filter(|&o| o >= start) else { return };
+        let op = &region.insts[o];
+        if !rmw_op(op.op) || self.facts[o].uses != 1 || self.facts[o].root != o as u32 || inst.mem().0 & !7 != 0 {
+            return;
+        }
+        let Some(l) = op.args[0].as_inst() else { return };
+        let load = &region.insts[l];
+        if load.op == Op::Load
+            && load.imm == inst.imm
+            && load.attr == inst.attr
+            && load.ty.bytes() == inst.mem().bytes()
+            && load.ty.is_int()
+            && self.facts[l].uses == 0
+            && !op.args[1..].contains(&op.args[0])
+            && self.only_user(region, l, o)
+            && self.only_user(region, o, i)
+            && quiet_between(region, l + 1, i)
+        {
+            self.facts[l].folded = true;
+            self.facts[o].rmw = i as u32;
+        }
+    }
+
+    /// Whether nothing between `value` and its user at `user` reads it. Uses are counted only later in the backward
+    /// walk, so look ahead instead. Projections of flags are not reads.
+    fn only_user(&self, region: &Region, value: usize, user: usize) -> bool {
+        region.insts[value + 1..user]
+            .iter()
+            .filter(|inst| !matches!(inst.op, Op::Flags | Op::FlagsKeep))
+            .all(|inst| region.uses(inst).all(|v| v.as_inst() != Some(value)))
+    }
+}
+
+/// The flags that an operand slot of type flags is read for.
+fn flags_read(inst: &Inst, slot: usize, needed: FlagSet) -> FlagSet {
+    match inst.op {
+        Op::SetCc | Op::Select | Op::ExitIf | Op::Branch | Op::X87Cmov => inst.cond().reads(),
+        Op::Adc | Op::Sbb => FlagSet::C,
+        Op::Rcl | Op::Rcr => FlagSet::C | needed,
+        Op::Bt | Op::Bts | Op::Btr | Op::Btc => needed - FlagSet::C,
+        Op::FlagsSet | Op::FlagsClear => needed - inst.flag_set(),
+        Op::FlagsNot => needed,
+        Op::FlagsBits => FlagSet::all(),
+        _ if slot > 0 => needed,
+        _ => FlagSet::all(),
+    }
+}
+
+/// The operand that the host instruction for this op can take from memory.
+fn foldable_slot(inst: &Inst) -> Option<usize> {
+    match inst.op {
+        Op::Add | Op::Sub | Op::Adc | Op::Sbb | Op::And | Op::Or | Op::Xor | Op::Mul if inst.ty.is_int() => Some(1),
+        _ if crate::emit::vector::takes_memory(inst) => Some(1),
+        _ => None,
+    }
+}
+
+fn can_fold(inst: &Inst, load: &Inst) -> bool {
+    if load.mem().is_big_endian() || inst.ty != load.ty {
+        return false;
+    }
+    if inst.ty.is_int() {
+        return load.ty.bytes() == load.mem().bytes() && !(inst.op == Op::Mul && inst.ty == Type::I8);
+    }
+    crate::emit::vector::memory_width(inst) == load.mem().bytes()
+        && (load.mem().bytes() < 16 || load.mem().is_aligned())
+}
+
+/// Whether nothing between two instructions writes memory, can fault, or changes a register, so that a load may move
+/// down.
+fn quiet_between(region: &Region, from: usize, to: usize) -> bool {
+    region.insts[from..to].iter().all(|inst| {
+        let e = inst.op.effects();
+        !e.intersects(Effects::FAULT | Effects::STORE | Effects::WRITE | Effects::EXIT | Effects::END)
+            && inst.op != Op::Insn
+    })
+}
+
+/// Operations that the host can apply to memory.
+fn rmw_op(op: Op) -> bool {
+    use Op::*;
+    matches!(op, Add | Sub | Adc | Sbb | And | Or | Xor | Neg | Not | Shl | Shr | Sar | Rol | Ror)
+}

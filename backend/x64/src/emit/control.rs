@@ -1,0 +1,388 @@
+//! Entries, exits, branches between blocks, helper calls, and the cold code after the hot code.
+
+use super::{Cold, Emitter, FlagsLoc, Loc, SCRATCH};
+use crate::analysis::NONE;
+use crate::asm::{Mem, Opcode, Rm};
+use crate::pins::VEC;
+use dynasmrt::{DynasmApi, dynasm};
+use isamorph_code::{LinkSite, Thunk};
+use isamorph_ir::{ExitKind, Header, Inst, Op, Value};
+use std::mem::offset_of;
+
+/// The register that carries the guest program counter at computed jumps and returns.
+const PC: u8 = 9;
+const RCX: u8 = 1;
+/// Scratch register of the flag-free comparison.
+const SPARE: u8 = 10;
+
+impl Emitter<'_> {
+    fn wide_pc(&self) -> bool {
+        self.backend.table.addr_bits == 64
+    }
+
+    // ---- entries
+
+    /// The three entries: computed jumps compare the address, backward links poll the exit request, the rest comes in
+    /// at the main entry.
+    pub fn entries(&mut self) {
+        let flags_live = self.facts.block_flags.last().is_some_and(|f| !f.is_empty());
+        let pc = self.region.pc;
+        self.out.indirect_entry = self.asm.pos();
+        self.compare_pc(pc, flags_live, Thunk::IndirectMiss);
+        self.out.poll_entry = self.asm.pos();
+        if flags_live {
+            // mov r10, rcx; mov ecx, [exit_request]; jrcxz
+            dynasm!(self.asm; .arch x64; mov Rq(SPARE), rcx);
+            let request = Mem::state(offset_of!(Header, exit_request) as u32);
+            self.asm.op(Opcode::one(0x8b), 4, RCX, Rm::Mem(request));
+            self.flagless_jump_if_zero(|e| {
+                e.asm.u8(0xe9);
+                e.safepoint_field();
+            });
+        } else {
+            let request = Mem::state(offset_of!(Header, exit_request) as u32);
+            self.asm.op(Opcode::one(0x83), 4, 7, Rm::Mem(request));
+            self.asm.u8(0);
+            self.asm.code.extend_from_slice(&[0x0f, 0x85]);
+            self.safepoint_field();
+        }
+        self.out.entry = self.asm.pos();
+    }
+
+    fn safepoint_field(&mut self) {
+        let at = self.asm.pos();
+        self.asm.u32(0);
+        self.cold.push(Cold::Safepoint { at });
+    }
+
+    /// Goes to `thunk` unless r9 is `pc`.
+    fn compare_pc(&mut self, pc: u64, keep_flags: bool, thunk: Thunk) {
+        if keep_flags {
+            dynasm!(self.asm; .arch x64; mov Rq(SPARE), rcx);
+            if self.wide_pc() {
+                self.mov_imm(RCX, pc.wrapping_neg());
+                self.asm.op(Opcode::one(0x8d), 8, RCX, Rm::Mem(Mem { base: PC, index: RCX, ..super::EMPTY }));
+            } else {
+                let disp = (pc as u32).wrapping_neg() as i32;
+                self.asm.op(Opcode::one(0x8d), 4, RCX, Rm::Mem(Mem { base: PC, disp, ..super::EMPTY }));
+            }
+            self.flagless_jump_if_zero(|e| e.to_thunk(0xe9, thunk));
+            return;
+        }
+        if self.wide_pc() {
+            self.mov_imm(SPARE, pc);
+            dynasm!(self.asm; .arch x64; cmp Rq(PC), Rq(SPARE));
+        } else {
+            dynasm!(self.asm; .arch x64; cmp Rd(PC), pc as i32);
+        }
+        self.asm.u8(0x0f);
+        self.to_thunk(0x85, thunk);
+    }
+
+    /// With the guest's rcx in r10: goes on if rcx is zero, else does what `otherwise` emits; rcx is restored on both
+    /// ways and EFLAGS stay as they are.
+    fn flagless_jump_if_zero(&mut self, otherwise: impl FnOnce(&mut Self)) {
+        self.asm.u8(0xe3); // jrcxz
+        let at = self.asm.pos();
+        self.asm.u8(0);
+        dynasm!(self.asm; .arch x64; mov rcx, Rq(SPARE));
+        otherwise(self);
+        self.asm.patch_short(at);
+        dynasm!(self.asm; .arch x64; mov rcx, Rq(SPARE));
+    }
+
+    // ---- exits
+
+    /// Brings the guest's flags into EFLAGS if what comes next may read them.
+    fn settle_flags(&mut self, exit: u32) {
+        let live = self.region.exits[exit as usize].live_flags;
+        if !live.is_empty() {
+            self.restore_guest_flags();
+        }
+    }
+
+    fn restore_guest_flags(&mut self) {
+        if self.guest_flags == NONE || self.host_flags == self.guest_flags {
+            return;
+        }
+        if let FlagsLoc::Slot(slot) = self.flag_locs[self.guest_flags as usize] {
+            self.push_flags(slot);
+            self.host_flags = self.guest_flags;
+        }
+    }
+
+    /// Leaves the region here.
+    pub fn exit(&mut self, exit: u32, settled: bool) {
+        if !settled {
+            self.settle_flags(exit);
+        }
+        let facts = self.region.exits[exit as usize];
+        match facts.kind {
+            ExitKind::Direct { pc } => self.link_jump(pc),
+            ExitKind::Call { pc, ret } => {
+                self.link(&[0xe8], pc);
+                self.landing_pad(ret, !facts.ret_flags.is_empty());
+            }
+            ExitKind::IndirectCall { target, ret } => {
+                self.target_to_pc(target);
+                self.probe();
+                dynasm!(self.asm; .arch x64; call r10);
+                self.landing_pad(ret, !facts.ret_flags.is_empty());
+            }
+            ExitKind::Return { target } => {
+                self.target_to_pc(target);
+                self.asm.u8(0xc3);
+            }
+            ExitKind::Indirect { target } => {
+                self.target_to_pc(target);
+                self.probe();
+                dynasm!(self.asm; .arch x64; jmp r10);
+            }
+            ExitKind::Syscall { next, code } => {
+                self.store_word(offset_of!(Header, exit_code), u64::from(code));
+                self.leave(next, Thunk::Syscall);
+            }
+            ExitKind::Exception { pc, code, arg } => {
+                self.store_word(offset_of!(Header, exit_code), u64::from(code));
+                self.store_word(offset_of!(Header, exit_arg), arg);
+                self.leave(pc, Thunk::Exception);
+            }
+            ExitKind::Halt { next } => self.leave(next, Thunk::Halt),
+        }
+    }
+
+    fn leave(&mut self, pc: u64, thunk: Thunk) {
+        self.store_word(offset_of!(Header, pc), pc);
+        self.to_thunk(0xe9, thunk);
+    }
+
+    /// Stores a constant to a 64-bit field of the header without touching a register or the flags.
+    fn store_word(&mut self, offset: usize, value: u64) {
+        for (at, half) in [(0, value as u32), (4, (value >> 32) as u32)] {
+            self.asm.op(Opcode::one(0xc7), 4, 0, Rm::Mem(Mem::state(offset as u32 + at)));
+            self.asm.u32(half);
+        }
+    }
+
+    fn target_to_pc(&mut self, target: Value) {
+        if let Some(bits) = self.region.const_bits(target) {
+            return self.mov_imm(PC, bits);
+        }
+        let t = self.reg(target);
+        let size = if self.wide_pc() { 8 } else { 4 };
+        if t != PC {
+            self.asm.op(Opcode::one(0x8b), size, PC, Rm::Reg(t));
+        }
+    }
+
+    /// r10 = where the jump cache says r9 is translated. Leaves the flags alone.
+    fn probe(&mut self) {
+        let shift = self.backend.config.pc_shift;
+        let jump_cache = Mem::state(offset_of!(Header, jump_cache) as u32);
+        if shift == 0 {
+            self.asm.op(Opcode::two(0xb7), 4, SPARE, Rm::Reg(PC));
+        } else {
+            self.rorx(SPARE, PC, shift as u8, false);
+            self.asm.op(Opcode::two(0xb7), 4, SPARE, Rm::Reg(SPARE));
+        }
+        self.asm.op(Opcode::one(0x8b), 8, 11, Rm::Mem(jump_cache));
+        let entry = Mem { base: 11, index: SPARE, scale: 2, ..super::EMPTY };
+        self.asm.op(Opcode::one(0x8b), 4, SPARE, Rm::Mem(entry));
+        // lea r11, [rip + thunk 0]: the start of the cache.
+        self.asm.code.extend_from_slice(&[0x4c, 0x8d, 0x1d]);
+        let at = self.asm.pos();
+        self.out.relocs.push(isamorph_code::Reloc { at, thunk: Thunk::IndirectMiss });
+        self.asm.u32(0);
+        self.asm.op(Opcode::one(0x8d), 8, SPARE, Rm::Mem(Mem { base: 11, index: SPARE, ..super::EMPTY }));
+    }
+
+    /// Where a call comes back: the shadow stack led here, the guest's return address in r9 must agree.
+    fn landing_pad(&mut self, ret: u64, keep_flags: bool) {
+        self.compare_pc(ret, keep_flags, Thunk::Indirect);
+        self.link(&[0xe9], ret);
+    }
+
+    fn link_jump(&mut self, pc: u64) {
+        self.link(&[0xe9], pc);
+    }
+
+    /// A linkable jump or call: `opcode` and a displacement that leads to a stub until it is linked.
+    fn link(&mut self, opcode: &[u8], target: u64) {
+        self.asm.align_field(opcode.len() as u32);
+        self.asm.code.extend_from_slice(opcode);
+        let here = self.region.insns.get(usize::from(self.insn)).map_or(self.region.pc, |insn| insn.pc);
+        let site = LinkSite { at: self.asm.pos(), stub: 0, stub_end: 0, target, poll: target <= here };
+        self.asm.u32(0);
+        self.out.links.push(site);
+        self.cold.push(Cold::Link(self.out.links.len() - 1));
+    }
+
+    /// Leaves the region if a condition holds.
+    pub fn exit_if(&mut self, inst: &Inst) {
+        let (cond, exit) = (inst.cond(), inst.imm);
+        let facts = self.region.exits[exit as usize];
+        if let Some(t) = facts.kind.target() {
+            self.reg_or_const(t);
+        }
+        self.ensure_flags(self.at, inst.args[0]);
+        let settled = facts.live_flags.is_empty() || self.guest_flags == NONE || self.guest_flags == self.host_flags;
+        if let (ExitKind::Direct { pc }, true) = (facts.kind, settled) {
+            return self.link(&[0x0f, 0x80 | cond as u8], pc);
+        }
+        if facts.kind.target().is_none() {
+            self.asm.code.extend_from_slice(&[0x0f, 0x80 | cond as u8]);
+            let at = self.asm.pos();
+            self.asm.u32(0);
+            let flags_slot = if settled { None } else { self.guest_flags_slot() };
+            self.cold.push(Cold::Exit { at, exit, flags_slot, insn: self.insn });
+            return;
+        }
+        // A computed target: its register is only known here.
+        self.asm.code.extend_from_slice(&[0x0f, 0x80 | cond.invert() as u8]);
+        let at = self.asm.pos();
+        self.asm.u32(0);
+        if let Some(slot) = self.guest_flags_slot().filter(|_| !settled) {
+            self.push_flags(slot);
+        }
+        self.exit(exit, true);
+        let here = self.asm.pos();
+        self.asm.patch(at, here);
+    }
+
+    fn reg_or_const(&mut self, v: Value) {
+        if v.as_const().is_none() {
+            self.reg(v);
+        }
+    }
+
+    fn guest_flags_slot(&self) -> Option<u16> {
+        if self.guest_flags == NONE {
+            return None;
+        }
+        match self.flag_locs[self.guest_flags as usize] {
+            FlagsLoc::Slot(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
+    // ---- branches inside the region
+
+    /// `jump` and `branch`: the guest's flags are in EFLAGS at every block boundary.
+    pub fn branch(&mut self, inst: &Inst) {
+        if inst.op == Op::Jump {
+            self.restore_guest_flags();
+            self.asm.u8(0xe9);
+            return self.block_field(inst.imm);
+        }
+        self.ensure_flags(self.at, inst.args[0]);
+        if self.guest_flags == NONE || self.guest_flags == self.host_flags {
+            self.asm.code.extend_from_slice(&[0x0f, 0x80 | inst.cond() as u8]);
+            return self.block_field(inst.imm);
+        }
+        let slot = self.guest_flags_slot();
+        self.asm.code.extend_from_slice(&[0x0f, 0x80 | inst.cond().invert() as u8]);
+        let at = self.asm.pos();
+        self.asm.u32(0);
+        slot.into_iter().for_each(|s| self.push_flags(s));
+        self.asm.u8(0xe9);
+        self.block_field(inst.imm);
+        let here = self.asm.pos();
+        self.asm.patch(at, here);
+        slot.into_iter().for_each(|s| self.push_flags(s));
+    }
+
+    fn block_field(&mut self, block: u32) {
+        self.block_refs.push((self.asm.pos(), block));
+        self.asm.u32(0);
+    }
+
+    // ---- helpers
+
+    /// Calls a helper through its thunk, which synchronises the guest's registers with the state.
+    pub fn call(&mut self, i: usize, inst: &Inst) {
+        for (word, &arg) in inst.args.iter().filter(|a| !a.is_none()).enumerate() {
+            let ty = self.region.value_type(arg);
+            let r = self.reg(arg);
+            let r = if ty.bytes() < 4 {
+                let t = self.scratch(false);
+                let byte = if ty.bytes() == 1 { 0xb6 } else { 0xb7 };
+                self.asm.op_with(Opcode::two(byte), 4, t, Rm::Reg(r), false, ty.bytes() == 1);
+                t
+            } else {
+                r
+            };
+            self.asm.op(Opcode::one(0x89), 8, r, Rm::Mem(self.scratch_mem(word as u32)));
+            self.locked = 0;
+        }
+        self.spill_everything(i);
+        if self.guest_flags != NONE {
+            // If the helper traps, the thunk takes the guest's flags from EFLAGS.
+            self.ensure_root(i, self.guest_flags);
+        }
+        let pc = self.region.insns[usize::from(self.insn)].pc;
+        self.store_word(offset_of!(Header, pc), pc);
+        self.mov_imm(PC, u64::from(inst.imm));
+        let fpu = self.backend.helpers.get(inst.imm as usize).is_some_and(|h| h.fpu);
+        self.to_thunk(0xe8, if fpu { Thunk::HelperFpu } else { Thunk::Helper });
+        if self.facts.facts[i].uses > 0 {
+            self.locked = 0;
+            let d = self.scratch(false);
+            let m = self.scratch_mem(3);
+            self.asm.op(Opcode::one(0x8b), if inst.ty.bytes() == 8 { 8 } else { 4 }, d, Rm::Mem(m));
+            self.define(i, d);
+        }
+    }
+
+    /// Moves every live value to a spill slot: helpers overwrite scratch registers, and may change guest registers.
+    fn spill_everything(&mut self, i: usize) {
+        for r in (0..32u8).filter(|r| SCRATCH >> r & 1 != 0 || self.pins.guest(*r).is_some()) {
+            let v = std::mem::replace(&mut self.held[usize::from(r)], Value::NONE);
+            let Some(root) = self.facts.root(v) else { continue };
+            if self.locs[root] != Loc::Reg(r) {
+                continue;
+            }
+            if self.uses_after(v, i) == 0 {
+                continue;
+            }
+            let slot = self.new_slot(if r >= VEC { 2 } else { 1 });
+            self.spill_move(r, slot, true);
+            self.locs[root] = Loc::Slot(slot);
+        }
+    }
+
+    // ---- cold code
+
+    /// Stubs of link sites, safepoints, exits that first restore flags.
+    pub fn cold_code(&mut self) {
+        let mut next = 0;
+        // Cold exits add link sites of their own, so the list grows while it is worked off.
+        while next < self.cold.len() {
+            let here = self.asm.pos();
+            match self.cold[next] {
+                Cold::Link(index) => self.link_stub(index, here),
+                Cold::Safepoint { at } => {
+                    self.asm.patch(at, here);
+                    self.leave(self.region.pc, Thunk::Safepoint);
+                }
+                Cold::Exit { at, exit, flags_slot, insn } => {
+                    self.asm.patch(at, here);
+                    self.insn = insn;
+                    flags_slot.into_iter().for_each(|s| self.push_flags(s));
+                    self.exit(exit, true);
+                }
+            }
+            next += 1;
+        }
+    }
+
+    fn link_stub(&mut self, index: usize, here: u32) {
+        let site = self.out.links[index];
+        self.asm.patch(site.at, here);
+        self.store_word(offset_of!(Header, pc), site.target);
+        // lea r9, [rip]: an address inside this stub names the site.
+        self.asm.code.extend_from_slice(&[0x4c, 0x8d, 0x0d, 0, 0, 0, 0]);
+        self.to_thunk(0xe9, Thunk::Link);
+        self.out.links[index].stub = here;
+        self.out.links[index].stub_end = self.asm.pos();
+    }
+}

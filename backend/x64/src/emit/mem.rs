@@ -1,0 +1,283 @@
+//! Guest memory: address trees, loads and stores, read-modify-write.
+
+use super::Emitter;
+use super::int::Source;
+use crate::Unsupported;
+use crate::asm::{Mem, NO_REG, Opcode, Rm};
+use crate::pins::VEC;
+use isamorph_ir::{Addr, Inst, Op, Type, Value};
+
+impl Emitter<'_> {
+    /// The host memory operand for address tree `index`.
+    pub fn guest_mem(&mut self, index: u32) -> Mem {
+        let addr = self.region.addrs[index as usize];
+        let mut mem = self.offset_mem(&addr);
+        if !addr.seg.is_none() {
+            mem = self.add_segment(mem, addr.seg);
+        }
+        let simple = mem.index == NO_REG && mem.disp == 0 && mem.base != NO_REG;
+        // A pinned register alone is a zero-extended 32-bit address already.
+        mem.addr32 = self.backend.table.addr_bits == 32 && !(simple && self.pins.guest(mem.base).is_some());
+        mem.gs = self.backend.config.guest_base != 0;
+        mem
+    }
+
+    /// base + (index << scale) + disp.
+    fn offset_mem(&mut self, addr: &Addr) -> Mem {
+        let mut mem = Mem { disp: addr.disp, ..super::EMPTY };
+        if let Some(imm) = self.imm32(addr.base) {
+            mem.disp = mem.disp.wrapping_add(imm);
+        } else if !addr.base.is_none() {
+            mem.base = self.reg(addr.base);
+        }
+        if let Some(imm) = self.imm32(addr.index) {
+            mem.disp = mem.disp.wrapping_add(imm << addr.scale);
+        } else if !addr.index.is_none() {
+            (mem.index, mem.scale) = (self.reg(addr.index), addr.scale);
+        }
+        if mem.base == NO_REG && mem.index != NO_REG && mem.scale == 0 {
+            (mem.base, mem.index) = (mem.index, NO_REG);
+        }
+        mem
+    }
+
+    fn add_segment(&mut self, mut mem: Mem, seg: Value) -> Mem {
+        let seg = self.reg(seg);
+        if mem.base == NO_REG {
+            mem.base = seg;
+        } else if mem.index == NO_REG {
+            (mem.index, mem.scale) = (seg, 0);
+        } else {
+            let t = self.scratch(false);
+            let size = if self.backend.table.addr_bits == 32 { 4 } else { 8 };
+            self.asm.op(Opcode::one(0x8d), size, t, Rm::Mem(mem));
+            self.unlock(mem);
+            mem = Mem { base: t, index: seg, ..super::EMPTY };
+        }
+        mem
+    }
+
+    /// The registers of an address that has been computed into another register may be given out again.
+    pub fn unlock(&mut self, mem: Mem) {
+        for r in [mem.base, mem.index].into_iter().filter(|r| *r != NO_REG) {
+            self.locked &= !(1 << r);
+        }
+    }
+
+    /// `lea`.
+    pub fn lea(&mut self, i: usize, inst: &Inst) {
+        let addr = self.region.addrs[inst.imm as usize];
+        let mut mem = self.offset_mem(&addr);
+        if !addr.seg.is_none() {
+            mem = self.add_segment(mem, addr.seg);
+        }
+        if mem.base == NO_REG && mem.index == NO_REG {
+            let d = self.dest(i, None);
+            self.mov_imm(d, mem.disp as u64 & inst.ty.mask());
+            return self.define(i, d);
+        }
+        self.lea_to(i, inst.ty, mem);
+    }
+
+    /// Loads.
+    pub fn load(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
+        let attr = inst.mem();
+        check_alignment(inst)?;
+        let mem = self.guest_mem(inst.imm);
+        if inst.ty.is_vector() {
+            let d = self.dest(i, None);
+            self.fault_point(&[]);
+            self.load_vector(d, attr.bytes(), attr.is_aligned(), mem);
+            self.define(i, d);
+            return Ok(());
+        }
+        if inst.ty.bytes() == attr.bytes()
+            && attr.bytes() <= 2
+            && !attr.is_big_endian()
+            && let Some(d) = self.part_dest(i, None)
+        {
+            self.fault_point(&[]);
+            self.asm.op(Opcode::one(if attr.bytes() == 1 { 0x8a } else { 0x8b }), attr.bytes(), d, Rm::Mem(mem));
+            self.define_part(i, d);
+            return Ok(());
+        }
+        let base = Some(mem.base).filter(|b| *b != NO_REG);
+        let d = self.dest(i, base);
+        self.fault_point(&[]);
+        self.extend(inst, d, Rm::Mem(mem), attr.bytes());
+        if attr.is_big_endian() && attr.bytes() > 1 {
+            self.swap_bytes(inst, d, attr.bytes());
+        }
+        self.define(i, d);
+        Ok(())
+    }
+
+    /// Byte swap after a big-endian load: movbe would need a register operand of the access size.
+    fn swap_bytes(&mut self, inst: &Inst, d: u8, bytes: u32) {
+        let wide = bytes == 8;
+        if wide || d >= 8 {
+            self.asm.u8(0x40 | u8::from(wide) << 3 | d >> 3);
+        }
+        self.asm.code.extend_from_slice(&[0x0f, 0xc8 | d & 7]);
+        if bytes == 2 {
+            self.rorx(d, d, 16, false);
+            self.extend(inst, d, Rm::Reg(d), 2);
+        } else if inst.mem().is_signed() && bytes == 4 && inst.ty == Type::I64 {
+            self.asm.op(Opcode::one(0x63), 8, d, Rm::Reg(d));
+        }
+    }
+
+    /// A vector load of 4, 8 or 16 bytes, zero above.
+    pub fn load_vector(&mut self, d: u8, bytes: u32, aligned: bool, mem: Mem) {
+        let opcode = match bytes {
+            4 => Opcode::sse(0xf3, 0x10),
+            8 => Opcode::sse(0xf3, 0x7e),
+            _ => Opcode::sse(0, if aligned { 0x28 } else { 0x10 }),
+        };
+        self.asm.op(opcode, 4, d - VEC, Rm::Mem(mem));
+    }
+
+    /// Stores, and the operations that end in one.
+    pub fn store(&mut self, inst: &Inst) -> Result<(), Unsupported> {
+        if let Some(o) = inst.args[0].as_inst()
+            && self.facts.facts[o].rmw != crate::analysis::NONE
+        {
+            self.read_modify_write(o, inst.imm);
+            return Ok(());
+        }
+        let attr = inst.mem();
+        check_alignment(inst)?;
+        if attr.is_big_endian() && attr.bytes() > 1 {
+            return self.store_swapped(inst);
+        }
+        if inst.ty.is_vector() {
+            let v = self.reg(inst.args[0]);
+            let mem = self.guest_mem(inst.imm);
+            self.fault_point(&[]);
+            self.store_vector(v, attr.bytes(), attr.is_aligned(), mem);
+            return Ok(());
+        }
+        let source = match self.imm32(inst.args[0]) {
+            Some(imm) => Source::Imm(imm),
+            None => Source::Rm(Rm::Reg(self.reg(inst.args[0]))),
+        };
+        let mem = self.guest_mem(inst.imm);
+        self.fault_point(&[]);
+        self.store_int(attr.bytes(), source, mem);
+        Ok(())
+    }
+
+    fn store_int(&mut self, bytes: u32, source: Source, mem: Mem) {
+        match source {
+            Source::Imm(imm) => {
+                self.asm.op(Opcode::one(if bytes == 1 { 0xc6 } else { 0xc7 }), bytes, 0, Rm::Mem(mem));
+                self.imm(imm, bytes);
+            }
+            Source::Rm(Rm::Reg(r)) => {
+                // The address may need the same byte-register rules as any r/m operand; only the source is a byte.
+                let opcode = Opcode::one(if bytes == 1 { 0x88 } else { 0x89 });
+                self.asm.op_with(opcode, bytes, r, Rm::Mem(mem), bytes == 1, false);
+            }
+            Source::Rm(_) => {}
+        }
+    }
+
+    fn store_swapped(&mut self, inst: &Inst) -> Result<(), Unsupported> {
+        let bytes = inst.mem().bytes();
+        if inst.ty.is_vector() || !self.backend.host.movbe || bytes == 1 {
+            return Err(Unsupported { what: "big-endian store" });
+        }
+        let v = self.reg(inst.args[0]);
+        let mem = self.guest_mem(inst.imm);
+        self.fault_point(&[]);
+        self.asm.op(Opcode { prefix: 0, map: 2, byte: 0xf1 }, bytes, v, Rm::Mem(mem));
+        Ok(())
+    }
+
+    /// A vector store of 4, 8 or 16 bytes.
+    pub fn store_vector(&mut self, v: u8, bytes: u32, aligned: bool, mem: Mem) {
+        let opcode = match bytes {
+            4 => Opcode::sse(0xf3, 0x11),
+            8 => Opcode::sse(0x66, 0xd6),
+            _ => Opcode::sse(0, if aligned { 0x29 } else { 0x11 }),
+        };
+        self.asm.op(opcode, 4, v - VEC, Rm::Mem(mem));
+    }
+
+    /// `op [mem], x`: operation `o`, whose first operand was loaded from where its result goes.
+    fn read_modify_write(&mut self, o: usize, addr: u32) {
+        let inst = self.region.insts[o];
+        let size = inst.ty.bytes();
+        let binary = !matches!(inst.op, Op::Neg | Op::Not);
+        let source = if binary && !is_shift(inst.op) { self.source(inst.args[1]) } else { Source::Imm(0) };
+        let mem = Rm::Mem(self.guest_mem(addr));
+        if matches!(inst.op, Op::Adc | Op::Sbb) {
+            self.ensure_flags(o, inst.args[2]);
+        }
+        self.prepare_merge(o);
+        if inst.op != Op::Not {
+            self.clobber_flags(o);
+        }
+        let group = |byte: u8| Opcode::one(if size == 1 { byte } else { byte | 1 });
+        match inst.op {
+            Op::Neg | Op::Not => {
+                self.fault_point(&[]);
+                self.asm.op(group(0xf6), size, if inst.op == Op::Neg { 3 } else { 2 }, mem);
+            }
+            op if is_shift(op) => {
+                let count = self.imm32(inst.args[1]).unwrap_or(0) as u8;
+                self.fault_point(&[]);
+                self.shift_rm_imm(&inst, mem, Source::Imm(0), count);
+            }
+            _ if self.merges_natively(o) => {
+                self.fault_point(&[]);
+                self.asm.op(group(0xfe), size, u8::from(inst.op == Op::Sub), mem);
+            }
+            op => {
+                self.fault_point(&[]);
+                self.alu_op(super::int::alu_number(op), size, mem, source);
+            }
+        }
+        if inst.op != Op::Not {
+            self.flags_defined(o);
+        }
+    }
+
+    // ---- the CPU state
+
+    /// Loads a state field of a type.
+    pub fn load_typed(&mut self, d: u8, ty: Type, mem: Mem) {
+        match ty {
+            Type::I8 => self.asm.op_with(Opcode::two(0xb6), 4, d, Rm::Mem(mem), false, true),
+            Type::I16 => self.asm.op(Opcode::two(0xb7), 4, d, Rm::Mem(mem)),
+            Type::I64 => self.asm.op(Opcode::one(0x8b), 8, d, Rm::Mem(mem)),
+            _ if ty.is_vector() => self.load_vector(d, ty.bytes(), false, mem),
+            _ => self.asm.op(Opcode::one(0x8b), 4, d, Rm::Mem(mem)),
+        }
+    }
+
+    /// Stores a value to a state field of a type.
+    pub fn store_typed(&mut self, v: Value, ty: Type, mem: Mem) {
+        if ty.is_vector() {
+            let r = self.reg(v);
+            return self.store_vector(r, ty.bytes(), false, mem);
+        }
+        let source = match self.imm32(v) {
+            Some(imm) => Source::Imm(imm),
+            None => Source::Rm(Rm::Reg(self.reg(v))),
+        };
+        self.store_int(ty.bytes(), source, mem);
+    }
+}
+
+fn is_shift(op: Op) -> bool {
+    matches!(op, Op::Shl | Op::Shr | Op::Sar | Op::Rol | Op::Ror)
+}
+
+/// The host checks alignment only for whole vectors.
+fn check_alignment(inst: &Inst) -> Result<(), Unsupported> {
+    if inst.mem().is_aligned() && inst.mem().bytes() < 16 {
+        return Err(Unsupported { what: "alignment check of a small access" });
+    }
+    Ok(())
+}

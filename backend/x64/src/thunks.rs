@@ -1,0 +1,201 @@
+//! The code around regions: entering and leaving compiled code, helper calls, computed jumps that miss.
+
+use crate::Backend;
+use crate::asm::{Asm, Mem, Opcode, Rm};
+use crate::pins::VEC;
+use dynasmrt::x64::X64Relocation;
+use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
+use isamorph_code::{ExitReason, THUNK_COUNT, Thunk, Thunks};
+use isamorph_ir::{FlagSet, Header, Pin, Type};
+use std::mem::offset_of;
+
+const EXIT_REASON: i32 = offset_of!(Header, exit_reason) as i32;
+const EXIT_ARG: i32 = offset_of!(Header, exit_arg) as i32;
+const PC: i32 = offset_of!(Header, pc) as i32;
+const HOST_SP: i32 = offset_of!(Header, host_sp) as i32;
+const SHADOW_SP: i32 = offset_of!(Header, shadow_sp) as i32;
+const SHADOW_TOP: i32 = offset_of!(Header, shadow_top) as i32;
+const JUMP_CACHE: i32 = offset_of!(Header, jump_cache) as i32;
+const HOST_MXCSR: i32 = offset_of!(Header, host_mxcsr) as i32;
+
+type Ops = VecAssembler<X64Relocation>;
+
+/// Emits the thunks of a cache. `helper_entry` is the host address of
+/// `extern "C" fn(state: *mut CpuState, id: u32) -> u64`, which returns 0, or 1 if the helper trapped.
+pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
+    let mut ops = Ops::new(0);
+    let mut thunks = Thunks { code: Vec::new(), offsets: [0; THUNK_COUNT] };
+    let mut at = |ops: &Ops, thunk: Thunk| thunks.offsets[thunk as usize] = ops.offset().0 as u32;
+
+    at(&ops, Thunk::IndirectMiss);
+    dynasm!(ops; .arch x64; ->miss: ; mov [r15 + PC], r9);
+    reason(&mut ops, ExitReason::Indirect);
+    at(&ops, Thunk::Underflow);
+    dynasm!(ops; .arch x64; mov rsp, [r15 + SHADOW_TOP]);
+    at(&ops, Thunk::Indirect);
+    probe(&mut ops, backend.config.pc_shift);
+    at(&ops, Thunk::Link);
+    dynasm!(ops; .arch x64; mov [r15 + EXIT_ARG], r9);
+    reason(&mut ops, ExitReason::Link);
+    for (thunk, why) in [
+        (Thunk::Safepoint, ExitReason::Safepoint),
+        (Thunk::Syscall, ExitReason::Syscall),
+        (Thunk::Exception, ExitReason::Exception),
+        (Thunk::Halt, ExitReason::Halt),
+        (Thunk::Fault, ExitReason::Fault),
+    ] {
+        at(&ops, thunk);
+        reason(&mut ops, why);
+    }
+    at(&ops, Thunk::Enter);
+    enter(&mut ops, backend);
+    leave(&mut ops, backend);
+    at(&ops, Thunk::Helper);
+    helper(&mut ops, backend, helper_entry, None);
+    at(&ops, Thunk::HelperFpu);
+    helper(&mut ops, backend, helper_entry, backend.table.fxsave);
+    trapped(&mut ops);
+    thunks.code = ops.finalize().expect("every label of the thunks is defined in this file");
+    thunks
+}
+
+/// Leaves for a reason.
+fn reason(ops: &mut Ops, why: ExitReason) {
+    dynasm!(ops; .arch x64; mov DWORD [r15 + EXIT_REASON], why as i32; jmp ->leave);
+}
+
+/// Goes where the jump cache says that r9 is translated. EFLAGS stay as they are.
+fn probe(ops: &mut Ops, pc_shift: u32) {
+    dynasm!(ops; .arch x64; mov r10d, r9d);
+    if pc_shift > 0 {
+        dynasm!(ops; .arch x64; rorx r10d, r10d, pc_shift as i8);
+    }
+    dynasm!(ops
+        ; .arch x64
+        ; movzx r10d, r10w
+        ; mov r11, [r15 + JUMP_CACHE]
+        ; mov r10d, [r11 + r10 * 4]
+        ; lea r11, [->miss]
+        ; lea r10, [r10 + r11]
+        ; jmp r10
+    );
+}
+
+/// `extern "C" fn(state, code)`.
+fn enter(ops: &mut Ops, backend: &Backend) {
+    dynasm!(ops
+        ; .arch x64
+        ; push rbx
+        ; push rbp
+        ; push r12
+        ; push r13
+        ; push r14
+        ; push r15
+        ; sub rsp, 8
+        ; mov r15, rdi
+        ; mov r11, rsi
+        ; mov [r15 + HOST_SP], rsp
+        ; mov rsp, [r15 + SHADOW_SP]
+    );
+    load_guest(ops, backend, false);
+    dynasm!(ops; .arch x64; jmp r11);
+}
+
+/// The way out: everything goes to the state.
+fn leave(ops: &mut Ops, backend: &Backend) {
+    dynasm!(ops; .arch x64; ->leave:);
+    save_guest(ops, backend);
+    dynasm!(ops
+        ; .arch x64
+        ; mov [r15 + SHADOW_SP], rsp
+        ; ->out:
+        ; mov rsp, [r15 + HOST_SP]
+        ; add rsp, 8
+        ; pop r15
+        ; pop r14
+        ; pop r13
+        ; pop r12
+        ; pop rbp
+        ; pop rbx
+        ; ret
+    );
+}
+
+/// Calls the helper whose number is in r9d. With an image, the whole floating-point state goes through it.
+fn helper(ops: &mut Ops, backend: &Backend, entry: usize, image: Option<u32>) {
+    if let Some(image) = image {
+        dynasm!(ops; .arch x64; fxsave [r15 + image as i32]);
+    }
+    save_guest(ops, backend);
+    dynasm!(ops
+        ; .arch x64
+        ; mov [r15 + SHADOW_SP], rsp
+        ; mov rsp, [r15 + HOST_SP]
+        ; mov rdi, r15
+        ; mov esi, r9d
+        ; mov rax, QWORD entry as i64
+        ; call rax
+        ; test eax, eax
+        ; jnz ->trapped
+    );
+    if let Some(image) = image {
+        dynasm!(ops; .arch x64; fxrstor [r15 + image as i32]);
+    }
+    dynasm!(ops; .arch x64; mov rsp, [r15 + SHADOW_SP]);
+    load_guest(ops, backend, image.is_some());
+    dynasm!(ops; .arch x64; ret);
+}
+
+/// A helper trapped: the state is complete already, and the call's return address is dropped.
+fn trapped(ops: &mut Ops) {
+    dynasm!(ops
+        ; .arch x64
+        ; ->trapped:
+        ; add QWORD [r15 + SHADOW_SP], 8
+        ; mov DWORD [r15 + EXIT_REASON], ExitReason::Helper as i32
+        ; jmp ->out
+    );
+}
+
+/// Pinned registers and control words from the state. r11 is kept.
+fn load_guest(ops: &mut Ops, backend: &Backend, fpu_loaded: bool) {
+    if let Some(offset) = fp_control(backend).filter(|_| !fpu_loaded) {
+        dynasm!(ops; .arch x64; ldmxcsr [r15 + offset]);
+    }
+    if let Some(flags) = backend.pins.flags {
+        let offset = backend.table.def(flags).offset as i32;
+        dynasm!(ops; .arch x64; mov r10d, [r15 + offset]; and r10d, FlagSet::all().bits() as i32; push r10; popfq);
+    }
+    pinned(ops, backend, true);
+}
+
+/// Pinned registers and control words to the state. r9 is kept.
+fn save_guest(ops: &mut Ops, backend: &Backend) {
+    pinned(ops, backend, false);
+    if let Some(flags) = backend.pins.flags {
+        let offset = backend.table.def(flags).offset as i32;
+        dynasm!(ops; .arch x64; pushfq; pop r10; and r10d, FlagSet::all().bits() as i32; mov [r15 + offset], r10d);
+    }
+    if let Some(offset) = fp_control(backend) {
+        dynasm!(ops; .arch x64; stmxcsr [r15 + offset]; ldmxcsr [r15 + HOST_MXCSR]);
+    }
+}
+
+fn fp_control(backend: &Backend) -> Option<i32> {
+    backend.table.regs.iter().find(|r| r.pin == Pin::FpControl).map(|r| r.offset as i32)
+}
+
+fn pinned(ops: &mut Ops, backend: &Backend, load: bool) {
+    let mut asm = Asm::default();
+    for (reg, host) in backend.pins.iter() {
+        let def = backend.table.def(reg);
+        let m = Rm::Mem(Mem::state(def.offset));
+        if host >= VEC {
+            asm.op(Opcode::sse(0, if load { 0x10 } else { 0x11 }), 4, host - VEC, m);
+        } else {
+            let size = if def.ty == Type::I64 { 8 } else { 4 };
+            asm.op(Opcode::one(if load { 0x8b } else { 0x89 }), size, host, m);
+        }
+    }
+    ops.extend(asm.code);
+}

@@ -1,0 +1,92 @@
+//! Lifting guest code that may change at any moment.
+//!
+//! A page is protected against stores before its first byte is read. A store then waits in the fault handler until it
+//! has dropped what was made from the page; whatever is being made from it finds the page's generation changed when it
+//! is about to be published.
+
+use isamorph_cache::{Key, Range};
+use isamorph_guest::{CodeSource, FetchFault, Guest, Limits};
+use isamorph_ir::Region;
+use isamorph_ram::{PAGE, UserSpace};
+use std::cell::RefCell;
+
+/// What a region was made from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// Pages and their generations before the first read.
+    pages: Vec<(u64, u32)>,
+    /// Bytes on which the region depends.
+    pub ranges: Vec<Range>,
+}
+
+impl Origin {
+    /// Whether no page has changed since it was read.
+    pub fn is_current(&self, space: &UserSpace) -> bool {
+        self.pages.iter().all(|&(page, generation)| space.generation(page) == generation)
+    }
+    fn watch(&mut self, space: &UserSpace, page: u64) {
+        if !self.pages.iter().any(|&(p, _)| p == page)
+            && let Some(generation) = space.protect_code(page)
+        {
+            self.pages.push((page, generation));
+        }
+    }
+    /// Adds bytes, growing the range they continue.
+    fn add(&mut self, start: u64, len: u64) {
+        let end = start.saturating_add(len);
+        for r in &mut self.ranges {
+            let r_end = r.start + u64::from(r.len);
+            if start <= r_end && end >= r.start {
+                let (first, last) = (r.start.min(start), r_end.max(end));
+                if let Ok(len) = u32::try_from(last - first) {
+                    *r = Range { start: first, len };
+                    return;
+                }
+            }
+        }
+        self.ranges.push(Range { start, len: len as u32 });
+    }
+    /// Drops the pages on which nothing depends.
+    fn settle(&mut self) {
+        let Origin { pages, ranges } = self;
+        pages.retain(|&(page, _)| ranges.iter().any(|r| r.overlaps(page, PAGE)));
+    }
+}
+
+/// Guest code whose pages are watched from the first read on.
+struct Watched<'a> {
+    space: &'a UserSpace,
+    origin: RefCell<Origin>,
+}
+
+impl CodeSource for Watched<'_> {
+    fn fetch(&self, pc: u64, out: &mut [u8]) -> usize {
+        let Some(last) = (out.len() as u64).checked_sub(1) else { return 0 };
+        let mut origin = self.origin.borrow_mut();
+        let (first_page, last_page) = (pc & !(PAGE - 1), pc.saturating_add(last) & !(PAGE - 1));
+        (first_page..=last_page).step_by(PAGE as usize).for_each(|page| origin.watch(self.space, page));
+        let got = self.space.fetch(pc, out);
+        // Fetching reads ahead. Bytes on the next page count only if an instruction has them, or data that happens to
+        // follow code would be watched.
+        origin.add(pc, (got as u64).min(first_page + PAGE - pc));
+        got
+    }
+}
+
+/// Lifts the code of a key into `region`.
+pub fn lift(
+    guest: &dyn Guest,
+    space: &UserSpace,
+    region: &mut Region,
+    key: Key,
+    limits: Limits,
+) -> Result<Origin, FetchFault> {
+    let source = Watched { space, origin: RefCell::default() };
+    guest.lift(region, key.pc, key.mode, &source, limits)?;
+    let mut origin = source.origin.into_inner();
+    for insn in &region.insns {
+        origin.add(insn.pc, u64::from(insn.len));
+    }
+    origin.settle();
+    Ok(origin)
+}

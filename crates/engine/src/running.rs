@@ -1,0 +1,313 @@
+#![allow(unsafe_code)] // enters compiled code, and is entered by it and by the fault handler
+
+//! The boundary between Rust and compiled code: going in, faults, helper calls.
+//!
+//! The fault handler and the helper entry find the vCPU of their thread in a thread-local variable. They run while
+//! [`Running::enter`] waits for compiled code to return, so they use only what is shared: atomics, cells, and the state
+//! through its raw address.
+
+use crate::guarded::{Code, Guarded};
+use crate::shadow::ShadowStack;
+use crate::translate::Jit;
+use isamorph_cache::{FaultSite, Vcpu};
+use isamorph_code::{ExitReason, Recipe, Thunk};
+use isamorph_host::fault::{FaultContext, Verdict};
+use isamorph_host::fpu::{self, FxImage};
+use isamorph_host::{Errno, signal};
+use isamorph_ir::{CpuState, FaultCause, FlagSet, HelperCx, MemFault, RegId, Trap};
+use isamorph_ram::HostFault;
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+/// A CPU state whose address compiled code holds.
+pub struct State(NonNull<CpuState>);
+
+impl State {
+    fn new(state: Box<CpuState>) -> Self {
+        State(NonNull::from(Box::leak(state)))
+    }
+}
+
+impl Deref for State {
+    type Target = CpuState;
+    fn deref(&self) -> &CpuState {
+        // SAFETY: the state is ours; compiled code uses it only during `enter`, which borrows `self`'s owner.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut CpuState {
+        // SAFETY: as above.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// What the fault handler or a helper left for the dispatcher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pending {
+    /// An exception of the instruction at the program counter.
+    Trap(Trap),
+    /// The instruction at the program counter stores into its own region: run it alone.
+    Alone,
+}
+
+/// The part of a vCPU that the fault handler and helpers see.
+pub struct Running {
+    /// Shared by all vCPUs.
+    pub jit: Arc<Jit>,
+    /// Membership in the cache. Before the state, whose exit request it uses until it is dropped.
+    pub member: Vcpu,
+    /// The state.
+    pub state: State,
+    shadow: ShadowStack,
+    pending: Cell<Option<Pending>>,
+}
+
+thread_local! {
+    /// The vCPU whose code this thread runs or ran last.
+    static CURRENT: Cell<*const Running> = const { Cell::new(ptr::null()) };
+}
+
+impl Running {
+    /// A vCPU with that state.
+    ///
+    /// # Errors
+    /// The host refuses the memory; the state comes back.
+    pub fn new(jit: Arc<Jit>, state: Box<CpuState>) -> Result<Self, (Errno, Box<CpuState>)> {
+        let shadow = match ShadowStack::new(jit.cache.thunk(Thunk::Underflow)) {
+            Ok(shadow) => shadow,
+            Err(e) => return Err((e, state)),
+        };
+        let request = &raw const state.header.exit_request;
+        // SAFETY: the state is boxed, so the request stays where it is; the membership is dropped before it.
+        let member = match unsafe { Vcpu::new(jit.cache.clone(), request) } {
+            Ok(member) => member,
+            Err(e) => return Err((e, state)),
+        };
+        let mut state = State::new(state);
+        let header = &mut state.header;
+        header.shadow_top = shadow.top() as u64;
+        header.shadow_sp = header.shadow_top;
+        header.jump_cache = member.jump_cache() as u64;
+        header.code_base = jit.cache.base() as u64;
+        Ok(Running { jit, member, state, shadow, pending: Cell::new(None) })
+    }
+    /// Makes this the calling thread's vCPU.
+    pub fn make_current(&self) {
+        if !ptr::eq(CURRENT.replace(self), self) {
+            set_gs_base(self.jit.core.space.host_base());
+        }
+    }
+    /// Calls `f` with the membership of the calling thread's vCPU.
+    pub fn with_current<R>(f: impl FnOnce(Option<&Vcpu>) -> R) -> R {
+        // SAFETY: a vCPU that is dropped is current no more.
+        f(unsafe { CURRENT.get().as_ref() }.map(|r| &r.member))
+    }
+    /// Empties the shadow stack.
+    pub fn empty_shadow(&mut self) {
+        self.state.header.shadow_sp = self.state.header.shadow_top;
+    }
+    /// Runs compiled code from `entry` until it leaves.
+    pub fn enter(&self, entry: usize) -> Option<ExitReason> {
+        let thunk = self.jit.cache.thunk(Thunk::Enter);
+        // SAFETY: the thunk is a function of this type. `entry` is a main entry of code that stays where it is, because
+        // the member is pinned. Pinned registers, save image and shadow stack are in the state. The compiled code came
+        // from the emitter, which keeps to the guest's memory and the state.
+        unsafe {
+            let enter = std::mem::transmute::<usize, extern "C" fn(*mut CpuState, usize)>(thunk);
+            enter(self.state.0.as_ptr(), entry);
+        }
+        ExitReason::from_u32(self.state.header.exit_reason)
+    }
+    /// What the fault handler or a helper left.
+    pub fn take_pending(&self) -> Option<Pending> {
+        self.pending.take()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if ptr::eq(CURRENT.get(), self) {
+            CURRENT.set(ptr::null());
+        }
+    }
+}
+
+/// Number of `arch_prctl(2)` and of its operation that sets the base of gs.
+const ARCH_PRCTL: i64 = 158;
+const ARCH_SET_GS: u64 = 0x1001;
+
+/// Sets the base of gs, through which compiled code addresses the guest's memory unless the guest's addresses are the
+/// host's. Nothing else in a process uses gs.
+fn set_gs_base(base: u64) {
+    if base != 0 {
+        // SAFETY: the call changes nothing but the segment base. It does not fail for an address of a mapping.
+        unsafe { signal::syscall(ARCH_PRCTL, [ARCH_SET_GS, base, 0, 0, 0, 0]) };
+    }
+}
+
+/// Called by compiled code to run a helper: 0 means that it went well, 1 that it trapped.
+pub extern "C" fn helper_entry(state: *mut CpuState, id: u32) -> u64 {
+    // SAFETY: compiled code runs for the thread's vCPU, which is current and alive.
+    let Some(running) = (unsafe { CURRENT.get().as_ref() }) else { return 1 };
+    let core = &running.jit.core;
+    // SAFETY: it is the state of that vCPU, and compiled code waits.
+    let state = unsafe { &mut *state };
+    let [a, b, c, ..] = state.header.scratch;
+    let helper = &core.guest.helpers()[id as usize];
+    // The region that calls goes on after the call, so that it must not change.
+    let mem = Guarded::new(&core.space, Code::Pages);
+    match (helper.run)(&mut HelperCx { state, mem: &mem }, [a, b, c]) {
+        Ok(result) => {
+            state.header.scratch[3] = result;
+            0
+        }
+        Err(trap) => {
+            running.pending.set(Some(if mem.has_refused() { Pending::Alone } else { Pending::Trap(trap) }));
+            1
+        }
+    }
+}
+
+/// The `si_code` of an integer division (`sigaction(2)`); the processor reports quotient overflow in the same way.
+const FPE_INTDIV: i32 = 1;
+/// Signal numbers (`signal(7)`).
+const SIGBUS: i32 = 7;
+const SIGFPE: i32 = 8;
+const SIGSEGV: i32 = 11;
+
+/// Looks at a fault of compiled code. The engine registers it with the host; whoever registers something else calls it
+/// from there.
+pub fn on_fault(cx: &mut FaultContext<'_>) -> Verdict {
+    // SAFETY: the thread's vCPU is alive, and only shared parts of it are used.
+    let Some(running) = (unsafe { CURRENT.get().as_ref() }) else { return Verdict::NotMine };
+    if !cx.is_synchronous() || !running.jit.cache.contains(cx.rip() as usize) {
+        return Verdict::NotMine;
+    }
+    if cx.is_page_fault() && running.shadow.is_overflow(cx.addr()) {
+        // The call that found the stack full is repeated with an empty one.
+        cx.set_rsp(running.shadow.top() as u64);
+        return Verdict::Resume;
+    }
+    let Some(site) = running.jit.cache.fault_at(cx.rip() as usize) else {
+        running.report(cx);
+        return Verdict::NotMine;
+    };
+    match running.classify(cx, &site) {
+        Some(pending) => running.leave(cx, &site, pending),
+        None => Verdict::Resume,
+    }
+}
+
+fn trap(fault: MemFault) -> Pending {
+    Pending::Trap(Trap::Memory(fault))
+}
+
+impl Running {
+    /// Tells where compiled code went wrong: a bug of the emitter, after which the process dies.
+    fn report(&self, cx: &FaultContext<'_>) {
+        let (rip, addr, cache) = (cx.rip() as usize, cx.addr(), &self.jit.cache);
+        let block = cache.block_pc(rip).map_or_else(|| "a thunk".to_owned(), |pc| format!("the block of {pc:#x}"));
+        eprintln!(
+            "unexpected signal {} (address {addr:#x}) at code offset {:#x}, in {block}",
+            cx.signal(),
+            rip - cache.base()
+        );
+    }
+    /// What the guest makes of a fault; nothing if the instruction is simply repeated.
+    fn classify(&self, cx: &FaultContext<'_>, site: &FaultSite) -> Option<Pending> {
+        match cx.signal() {
+            SIGFPE if cx.code() == FPE_INTDIV => Some(Pending::Trap(Trap::Divide)),
+            SIGFPE => Some(Pending::Trap(Trap::Float)),
+            SIGSEGV | SIGBUS if cx.is_page_fault() => self.classify_access(cx, site),
+            // A general-protection or alignment exception has no address.
+            _ => Some(trap(MemFault { addr: 0, write: false, cause: FaultCause::Misaligned })),
+        }
+    }
+    /// The same for a page fault.
+    fn classify_access(&self, cx: &FaultContext<'_>, site: &FaultSite) -> Option<Pending> {
+        let (space, cache) = (&self.jit.core.space, &self.jit.cache);
+        match space.handle_host_fault(cx.addr(), cx.is_write(), cx.signal() == SIGBUS) {
+            HostFault::Retry => None,
+            HostFault::CodeStore(page) => {
+                let was_live = cache.is_live(site.tb);
+                space.release_code(page);
+                (was_live && !cache.is_live(site.tb)).then_some(Pending::Alone)
+            }
+            HostFault::Guest(fault) => Some(trap(fault)),
+            // Beyond what the guest can map, but the access was the guest's.
+            HostFault::NotGuest => {
+                let addr = (cx.addr() as u64).wrapping_sub(space.host_base()) & self.jit.core.guest.table().addr_mask();
+                Some(trap(MemFault { addr, write: cx.is_write(), cause: FaultCause::Unmapped }))
+            }
+        }
+    }
+    /// Completes the guest's registers as they were before the instruction and leaves compiled code.
+    fn leave(&self, cx: &mut FaultContext<'_>, site: &FaultSite, pending: Pending) -> Verdict {
+        let before: [u64; 16] = std::array::from_fn(|i| cx.reg(i));
+        for recipe in &site.recipes {
+            match *recipe {
+                Recipe::Offset { reg, add } => {
+                    self.set_pinned(cx, reg, |home| before[home].wrapping_add_signed(add.into()));
+                }
+                Recipe::Moved { reg, host } => self.set_pinned(cx, reg, |_| before[usize::from(host)]),
+                Recipe::FlagsAt { offset } => {
+                    let flags = FlagSet::all().bits();
+                    cx.set_eflags(cx.eflags() & !flags | self.state_word(offset) & flags);
+                }
+            }
+        }
+        // SAFETY: the state is alive, and compiled code, its only user now, is interrupted.
+        unsafe { (*self.state.0.as_ptr()).header.pc = site.pc };
+        self.pending.set(Some(pending));
+        cx.set_rip(self.jit.cache.thunk(Thunk::Fault) as u64);
+        Verdict::Resume
+    }
+    /// Sets the host register that a guest register is pinned to.
+    fn set_pinned(&self, cx: &mut FaultContext<'_>, reg: u16, value: impl FnOnce(usize) -> u64) {
+        if let Some(home) = self.jit.backend.host_register(RegId(reg)).map(usize::from) {
+            let mask = self.jit.core.guest.table().def(RegId(reg)).ty.mask();
+            cx.set_reg(home, value(home) & mask);
+        }
+    }
+    /// A word of the state that the emitter names.
+    fn state_word(&self, offset: u32) -> u32 {
+        let offset = (offset as usize).min(size_of::<CpuState>() - size_of::<u32>());
+        // SAFETY: inside the state, which is alive and used by nobody else while compiled code is interrupted.
+        unsafe { self.state.0.as_ptr().byte_add(offset).cast::<u32>().read_unaligned() }
+    }
+}
+
+/// First and last byte of the x87 part of a save image besides the registers: control, status, tags, last instruction.
+const X87_HEAD: std::ops::Range<usize> = 0..24;
+/// ST(0) to ST(7).
+const X87_REGS: std::ops::Range<usize> = 32..160;
+
+/// Copies the host's x87 unit into a save image. The thunks have saved the rest.
+pub fn save_x87(image: &mut [u8]) {
+    let mut host = FxImage::default();
+    fpu::save(&mut host);
+    for part in [X87_HEAD, X87_REGS] {
+        image[part.clone()].copy_from_slice(&host.0[part]);
+    }
+}
+
+/// Loads the host's x87 unit from a save image. The thunks load the rest.
+pub fn load_x87(image: &[u8]) {
+    let mut host = FxImage::default();
+    for part in [X87_HEAD, X87_REGS] {
+        host.0[part.clone()].copy_from_slice(&image[part]);
+    }
+    // SAFETY: MXCSR is the default, and Rust code does not use the x87 unit.
+    unsafe { fpu::restore(&host) };
+}

@@ -1,0 +1,103 @@
+//! From guest code to placed host code.
+
+use crate::core::{ATTEMPTS, Core};
+use crate::lift::Origin;
+use crate::regions::Lifted;
+use crate::trace::{HostCode, Trace};
+use isamorph_accel::Stop;
+use isamorph_cache::{CodeCache, Entry, Key, PublishError};
+use isamorph_code::Compiled;
+use isamorph_guest::Limits;
+use isamorph_ir::Region;
+use isamorph_x64::{Backend, Scratch, Unsupported};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The JIT: what all of its vCPUs share.
+pub struct Jit {
+    /// Guest and memory.
+    pub core: Arc<Core>,
+    /// Placed code.
+    pub cache: Arc<CodeCache>,
+    /// The emitter.
+    pub backend: Backend,
+    /// Regions that the emitter left to the interpreter, by what it lacks.
+    lacking: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// Buffers of a thread that translates.
+#[derive(Default)]
+pub struct Work {
+    region: Region,
+    scratch: Scratch,
+    compiled: Compiled,
+}
+
+/// What became of the code of a key.
+pub enum Translated {
+    /// It can be found in the cache.
+    Placed,
+    /// It is for the interpreter.
+    Lifted(Arc<Lifted>),
+    /// Somebody keeps changing it.
+    Contended,
+}
+
+impl Jit {
+    /// A JIT with an empty cache.
+    pub fn new(core: Arc<Core>, cache: Arc<CodeCache>, backend: Backend) -> Self {
+        Jit { core, cache, backend, lacking: Mutex::default() }
+    }
+    /// Translates the code of a key. The calling thread's vCPU is not pinned.
+    pub fn translate(&self, work: &mut Work, key: Key) -> Result<Translated, Stop> {
+        let mut limits = self.core.limits;
+        for _ in 0..ATTEMPTS {
+            let origin = self.core.lift(&mut work.region, key, limits)?;
+            self.optimise(&mut work.region);
+            let placed = match self.compile(work) {
+                Ok(()) => self.publish(work, key, &origin),
+                Err(_) => return Ok(self.interpret(work, key, &origin)),
+            };
+            match placed {
+                Ok(_) => return Ok(Translated::Placed),
+                Err(PublishError::Stale) => {}
+                Err(PublishError::TooLarge) if work.region.insns.len() > 1 => {
+                    limits = Limits { max_insns: work.region.insns.len() as u32 / 2, ..limits };
+                }
+                Err(PublishError::TooLarge) => return Ok(self.interpret(work, key, &origin)),
+            }
+        }
+        Ok(Translated::Contended)
+    }
+    fn optimise(&self, region: &mut Region) {
+        let _ = &region; // OPT
+        if let Some(sink) = self.core.trace(Trace::OP_OPT) {
+            sink.text(Trace::OP_OPT, &self.core.region_text(region));
+        }
+    }
+    fn compile(&self, work: &mut Work) -> Result<(), Unsupported> {
+        work.compiled.clear();
+        self.backend.compile(&mut work.scratch, &work.region, &mut work.compiled).inspect_err(|u| {
+            *self.lacking().entry(u.what).or_default() += 1;
+        })
+    }
+    fn publish(&self, work: &Work, key: Key, origin: &Origin) -> Result<Entry, PublishError> {
+        let Work { compiled, .. } = work;
+        let current = || origin.is_current(&self.core.space);
+        let entry = self.cache.publish(key, &origin.ranges, compiled, &current)?;
+        if let Some(sink) = self.core.trace(Trace::OUT_ASM) {
+            let address = entry.address - compiled.entry as usize;
+            sink.host_code(&HostCode { pc: key.pc, address, bytes: &compiled.code, insns: &compiled.insns });
+        }
+        Ok(entry)
+    }
+    /// Leaves the region to the interpreter.
+    fn interpret(&self, work: &mut Work, key: Key, origin: &Origin) -> Translated {
+        let region = std::mem::take(&mut work.region);
+        self.core.keep(key, region, origin).map_or(Translated::Contended, Translated::Lifted)
+    }
+    /// What the emitter lacked, and how many regions it left to the interpreter because of each. A `fork` holds it.
+    pub fn lacking(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,36 @@
+//! Calls that only i386 has in this form: arguments in memory, or in another order.
+
+use crate::convert::record::record;
+use crate::errno::EINVAL;
+use crate::sys::{mm, process};
+use crate::table::SysResult;
+use crate::task::Cx;
+
+record! {
+    /// `struct mmap_arg_struct`.
+    MmapArgs { addr: u32, len: u32, prot: u32, flags: u32, fd: i32, offset: u32, }
+}
+
+/// The first `mmap`, whose arguments are in memory and whose offset is in bytes.
+pub fn mmap(cx: &mut Cx, [args, ..]: [u64; 6]) -> SysResult {
+    let a: MmapArgs = cx.read(args)?;
+    if a.offset % 4096 != 0 {
+        return Err(EINVAL);
+    }
+    mm::mmap(cx, [a.addr.into(), a.len.into(), a.prot.into(), a.flags.into(), a.fd as u64, a.offset.into()])
+}
+
+/// `clone(2)`: flags, stack, parent_tid, tls, child_tid.
+pub fn clone(cx: &mut Cx, [flags, stack, parent_tid, tls, child_tid, _]: [u64; 6]) -> SysResult {
+    let exit_signal = (flags & 0xff) as i32;
+    let request = process::CloneRequest {
+        flags: flags & !0xff,
+        exit_signal,
+        stack,
+        parent_tid,
+        child_tid,
+        tls,
+        pidfd: parent_tid,
+    };
+    process::start_clone(cx, &request)
+}

@@ -1,0 +1,25 @@
+//! The handlers of system calls, by subject. They take canonical arguments (see [`crate::table::Arg`]) and work for
+//! every guest architecture.
+
+pub mod exec;
+pub mod forward;
+pub mod fs;
+pub mod futex;
+pub mod ident;
+pub mod io;
+pub mod ioctl;
+pub mod ioctl_table;
+pub mod ipc;
+pub mod limits;
+pub mod misc;
+pub mod mm;
+pub mod net;
+pub mod poll;
+pub mod proc_files;
+pub mod process;
+pub mod sched;
+pub mod signal;
+pub mod time;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! The FXSAVE image in guest memory (SDM vol. 2, FXSAVE, FXRSTOR). The state keeps the registers in the same form.
+
+use crate::exception;
+use crate::state::{self, FXSAVE_BYTES, MXCSR_MASK};
+use isamorph_ir::{HelperCx, Trap};
+
+/// Bytes of the image that the processor reads and writes; the rest belongs to software.
+const USED: usize = 464;
+/// Offset of MXCSR, and of the mask that is only ever stored.
+const MXCSR: usize = 24;
+const MASK: usize = 28;
+/// First of the bytes of the XMM registers that 32-bit code does not have: they are left alone.
+const XMM8: usize = 288;
+
+const PROTECTION: Trap = Trap::Exception { code: exception::GP, arg: 0 };
+
+fn check_alignment(addr: u64) -> Result<(), Trap> {
+    if addr.is_multiple_of(16) { Ok(()) } else { Err(PROTECTION) }
+}
+
+pub(super) fn fxsave(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    check_alignment(args[0])?;
+    cx.mem.write(args[0], &state::fxsave_image(cx.state)[..XMM8])?;
+    Ok(0)
+}
+
+pub(super) fn fxrstor(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    check_alignment(args[0])?;
+    let mut image = [0; FXSAVE_BYTES];
+    cx.mem.read(args[0], &mut image[..USED])?;
+    let word = |at: usize| u32::from_le_bytes([image[at], image[at + 1], image[at + 2], image[at + 3]]);
+    if word(MXCSR) & !MXCSR_MASK != 0 {
+        return Err(PROTECTION);
+    }
+    let own = state::fxsave_image_mut(cx.state);
+    own[..MASK].copy_from_slice(&image[..MASK]);
+    own[MASK + 4..XMM8].copy_from_slice(&image[MASK + 4..XMM8]);
+    Ok(0)
+}

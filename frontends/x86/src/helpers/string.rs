@@ -1,0 +1,238 @@
+//! Repeated string instructions (SDM vol. 2, REP). They run in bulk: as many elements at a time as lie within one page
+//! on each side. When a bulk access is refused, the element at the pointers is tried alone, so that a fault leaves the
+//! registers at exactly the element that faulted.
+
+use crate::state::{DF, EAX, ECX, EDI, ESI, FLAGS, I386};
+use isamorph_ir::{FlagSet, HelperCx, MemFault, RegId, Trap};
+
+/// Unit within which an access succeeds or fails as a whole.
+const PAGE: u32 = 4096;
+/// Bytes that one call handles at most; the instruction is then started again.
+const PIECE: u32 = 1 << 16;
+
+/// The parts of a repeated string instruction that its encoding decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct StringConfig {
+    /// Size of an element: 1, 2 or 4.
+    pub(crate) bytes: u32,
+    /// Addressing with SI, DI and CX.
+    pub(crate) narrow_address: bool,
+    /// `repe` (or `rep`) rather than `repne`.
+    pub(crate) while_equal: bool,
+}
+
+impl StringConfig {
+    /// As a helper argument.
+    pub(crate) fn pack(self) -> u32 {
+        self.bytes | u32::from(self.narrow_address) << 8 | u32::from(self.while_equal) << 9
+    }
+    fn unpack(word: u64) -> Self {
+        StringConfig {
+            bytes: (word as u32 & 7).max(1),
+            narrow_address: word >> 8 & 1 != 0,
+            while_equal: word >> 9 & 1 != 0,
+        }
+    }
+}
+
+/// A repeated instruction under way; the registers in the state are always exact.
+struct Run<'a, 'b> {
+    cx: &'a mut HelperCx<'b>,
+    config: StringConfig,
+    source_base: u32,
+    forward: bool,
+    /// Flags of the last comparison. They are set when the run is over: a fault finds those from before it.
+    flags: Option<FlagSet>,
+}
+
+impl<'a, 'b> Run<'a, 'b> {
+    fn new(cx: &'a mut HelperCx<'b>, args: [u64; 3]) -> Self {
+        let forward = cx.state.get(&I386, DF) as i32 != -1;
+        Run { cx, config: StringConfig::unpack(args[0]), source_base: args[1] as u32, forward, flags: None }
+    }
+    fn reg_mask(&self) -> u32 {
+        if self.config.narrow_address { 0xffff } else { u32::MAX }
+    }
+    fn reg(&self, reg: RegId) -> u32 {
+        self.cx.state.get(&I386, reg) as u32 & self.reg_mask()
+    }
+    fn set_reg(&mut self, reg: RegId, v: u32) {
+        let mask = self.reg_mask();
+        let old = self.cx.state.get(&I386, reg) as u32;
+        self.cx.state.set(&I386, reg, u64::from(old & !mask | v & mask));
+    }
+    /// The linear address in an index register.
+    fn linear(&self, reg: RegId) -> u32 {
+        let base = if reg == ESI { self.source_base } else { 0 };
+        base.wrapping_add(self.reg(reg))
+    }
+    /// How many elements from `addr` on, in the direction of the run, lie in one page; 0 if the first crosses.
+    fn elements_in_page(&self, addr: u32) -> u32 {
+        let (offset, size) = (addr % PAGE, self.config.bytes);
+        match self.forward {
+            true => (PAGE - offset) / size,
+            false if offset + size > PAGE => 0,
+            false => offset / size + 1,
+        }
+    }
+    /// How many elements to do at once with these index registers; at least 1.
+    fn bulk(&self, regs: &[RegId], budget: u32) -> u32 {
+        if self.config.narrow_address {
+            return 1;
+        }
+        let limit = self.reg(ECX).min((budget / self.config.bytes).max(1));
+        regs.iter().map(|r| self.elements_in_page(self.linear(*r))).fold(limit, u32::min).max(1)
+    }
+    /// The lowest address of `n` elements.
+    fn low(&self, reg: RegId, n: u32) -> u64 {
+        let addr = self.linear(reg);
+        u64::from(if self.forward { addr } else { addr.wrapping_sub((n - 1) * self.config.bytes) })
+    }
+    /// Moves past `n` elements.
+    fn advance(&mut self, regs: &[RegId], n: u32) {
+        let distance = n.wrapping_mul(self.config.bytes);
+        let step = if self.forward { distance } else { distance.wrapping_neg() };
+        for reg in regs {
+            let v = self.reg(*reg).wrapping_add(step);
+            self.set_reg(*reg, v);
+        }
+        let left = self.reg(ECX).wrapping_sub(n);
+        self.set_reg(ECX, left);
+    }
+    /// Runs a piece. `body` does `n` elements and tells how many it did and whether the run is over; it is asked again
+    /// for a single one when more were refused.
+    fn piece(
+        mut self,
+        regs: &[RegId],
+        mut body: impl FnMut(&mut Self, u32) -> Result<(u32, bool), MemFault>,
+    ) -> Result<u64, Trap> {
+        let mut budget = PIECE;
+        while self.reg(ECX) != 0 {
+            if budget == 0 {
+                return Ok(1);
+            }
+            let n = self.bulk(regs, budget);
+            let (done, over) = match body(&mut self, n) {
+                Err(_) if n > 1 => body(&mut self, 1)?,
+                result => result?,
+            };
+            self.advance(regs, done);
+            if over {
+                break;
+            }
+            budget = budget.saturating_sub(done * self.config.bytes);
+        }
+        if let Some(flags) = self.flags {
+            self.cx.state.set(&I386, FLAGS, u64::from(flags.bits()));
+        }
+        Ok(0)
+    }
+    /// The element of a buffer that comes `i`-th in the direction of the run.
+    fn element(&self, buffer: &[u8], i: u32, n: u32) -> u32 {
+        let size = self.config.bytes as usize;
+        let at = if self.forward { i } else { n - 1 - i } as usize * size;
+        let mut raw = [0; 4];
+        raw[..size].copy_from_slice(&buffer[at..at + size]);
+        u32::from_le_bytes(raw)
+    }
+    fn accumulator(&self) -> u32 {
+        self.cx.state.get(&I386, EAX) as u32 & (u32::MAX >> (32 - 8 * self.config.bytes))
+    }
+    /// Compares elements in turn until the condition of the repetition fails; keeps the flags of the last comparison
+    /// and tells how many were compared and whether it failed.
+    fn compare(&mut self, n: u32, pair: impl Fn(&Self, u32) -> (u32, u32)) -> (u32, bool) {
+        let stop = (0..n).find(|i| {
+            let (a, b) = pair(self, *i);
+            (a == b) != self.config.while_equal
+        });
+        let done = stop.map_or(n, |i| i + 1);
+        let (a, b) = pair(self, done - 1);
+        self.flags = Some(sub_flags(a, b, 8 * self.config.bytes));
+        (done, stop.is_some())
+    }
+}
+
+/// The flags of `a - b`, both `bits` wide and zero-extended.
+fn sub_flags(a: u32, b: u32, bits: u32) -> FlagSet {
+    let difference = a.wrapping_sub(b) & (u32::MAX >> (32 - bits));
+    let sign = 1 << (bits - 1);
+    let mut flags = FlagSet::empty();
+    flags.set(FlagSet::C, a < b);
+    flags.set(FlagSet::P, (difference as u8).count_ones().is_multiple_of(2));
+    flags.set(FlagSet::A, (a ^ b ^ difference) & 0x10 != 0);
+    flags.set(FlagSet::Z, difference == 0);
+    flags.set(FlagSet::S, difference & sign != 0);
+    flags.set(FlagSet::O, (a ^ b) & (a ^ difference) & sign != 0);
+    flags
+}
+
+type Buffer = [u8; PAGE as usize];
+
+pub(super) fn rep_movs(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer: Buffer = [0; PAGE as usize];
+    Run::new(cx, args).piece(&[ESI, EDI], |run, n| {
+        let size = run.config.bytes;
+        let ahead = run.linear(EDI).wrapping_sub(run.linear(ESI));
+        // A destination that overlaps the source in the direction of the copy repeats the bytes in between.
+        let overlap = if run.forward { ahead } else { ahead.wrapping_neg() };
+        let (n, period) = match overlap {
+            0 => (n, n * size),
+            d if d >= n * size => (n, n * size),
+            d if d < size || !run.forward => (1, size),
+            d => (n, d),
+        };
+        let (len, period) = ((n * size) as usize, period as usize);
+        run.cx.mem.read(run.low(ESI, n), &mut buffer[..period])?;
+        for i in period..len {
+            buffer[i] = buffer[i - period];
+        }
+        run.cx.mem.write(run.low(EDI, n), &buffer[..len])?;
+        Ok((n, false))
+    })
+}
+
+pub(super) fn rep_stos(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let run = Run::new(cx, args);
+    let mut buffer: Buffer = [0; PAGE as usize];
+    let size = run.config.bytes as usize;
+    let element = run.accumulator().to_le_bytes();
+    for slot in buffer.chunks_exact_mut(size) {
+        slot.copy_from_slice(&element[..size]);
+    }
+    run.piece(&[EDI], |run, n| {
+        run.cx.mem.write(run.low(EDI, n), &buffer[..n as usize * size])?;
+        Ok((n, false))
+    })
+}
+
+pub(super) fn rep_lods(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer: Buffer = [0; PAGE as usize];
+    Run::new(cx, args).piece(&[ESI], |run, n| {
+        run.cx.mem.read(run.low(ESI, n), &mut buffer[..(n * run.config.bytes) as usize])?;
+        let last = run.element(&buffer, n - 1, n);
+        let mask = u32::MAX >> (32 - 8 * run.config.bytes);
+        let eax = run.cx.state.get(&I386, EAX) as u32 & !mask | last;
+        run.cx.state.set(&I386, EAX, u64::from(eax));
+        Ok((n, false))
+    })
+}
+
+pub(super) fn rep_scas(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer: Buffer = [0; PAGE as usize];
+    Run::new(cx, args).piece(&[EDI], |run, n| {
+        run.cx.mem.read(run.low(EDI, n), &mut buffer[..(n * run.config.bytes) as usize])?;
+        let acc = run.accumulator();
+        Ok(run.compare(n, |run, i| (acc, run.element(&buffer, i, n))))
+    })
+}
+
+pub(super) fn rep_cmps(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut source: Buffer = [0; PAGE as usize];
+    let mut destination: Buffer = [0; PAGE as usize];
+    Run::new(cx, args).piece(&[ESI, EDI], |run, n| {
+        let len = (n * run.config.bytes) as usize;
+        run.cx.mem.read(run.low(ESI, n), &mut source[..len])?;
+        run.cx.mem.read(run.low(EDI, n), &mut destination[..len])?;
+        Ok(run.compare(n, |run, i| (run.element(&source, i, n), run.element(&destination, i, n))))
+    })
+}

@@ -1,0 +1,215 @@
+//! Jumps, calls, returns and loops (SDM vol. 1, 6.4).
+
+use super::stack::{load_above, push_value, release, set_eflags_image, store_below};
+use super::{Lifter, segment};
+use crate::exception;
+use crate::state::{CS, ECX, ESP, selector};
+use iced_x86::{Code, OpKind};
+use isamorph_ir::{Cond, ExitKind, Op, Type, Value};
+
+/// The target of a near direct branch, if the instruction is one.
+pub(super) fn direct_target(insn: &iced_x86::Instruction) -> Option<u64> {
+    match insn.op0_kind() {
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => Some(insn.near_branch_target()),
+        _ => None,
+    }
+}
+
+/// The computed target of a near branch, zero-extended to an address.
+fn computed_target(cx: &mut Lifter<'_>) -> Value {
+    let v = cx.read_op(0);
+    cx.zext(v, cx.b.table().addr_type())
+}
+
+/// `jmp`.
+pub(super) fn jmp(cx: &mut Lifter<'_>) {
+    if let Some(pc) = direct_target(&cx.insn) {
+        cx.exit(ExitKind::Direct { pc });
+    } else if let Some(far) = Far::of(cx) {
+        let offset = far.target(cx);
+        cx.exit(ExitKind::Indirect { target: offset });
+    } else {
+        let target = computed_target(cx);
+        cx.exit(ExitKind::Indirect { target });
+    }
+}
+
+/// `jcc`: a side exit; the region goes on where the jump is not taken.
+pub(super) fn jcc(cx: &mut Lifter<'_>, cond: Cond) {
+    let flags = cx.flags();
+    branch(cx, cond, flags);
+}
+
+fn branch(cx: &mut Lifter<'_>, cond: Cond, flags: Value) {
+    let Some(pc) = direct_target(&cx.insn) else { return };
+    if pc != cx.next {
+        cx.b.exit_if(cond, flags, ExitKind::Direct { pc });
+    }
+}
+
+/// The return address as the call pushes it: 16 bits wide with a 16-bit operand size.
+fn return_address(cx: &mut Lifter<'_>) -> Value {
+    let ty = match cx.insn.code() {
+        Code::Call_rel16 | Code::Call_rm16 | Code::Call_m1616 | Code::Call_ptr1616 => Type::I16,
+        _ => Type::I32,
+    };
+    cx.b.iconst(ty, cx.next)
+}
+
+/// `call`. A call to the next instruction only pushes its address (position-independent code); as nothing returns
+/// from it, the shadow return stack stays as it is.
+pub(super) fn call(cx: &mut Lifter<'_>) {
+    let ret = return_address(cx);
+    if let Some(pc) = direct_target(&cx.insn) {
+        push_value(cx, ret);
+        if pc != cx.next {
+            cx.exit(ExitKind::Call { pc, ret: cx.next });
+        }
+    } else if let Some(far) = Far::of(cx) {
+        let target = far.target(cx);
+        let cs = cx.b.get(CS);
+        let cs = cx.narrow(cs, cx.b.ty(ret));
+        let below = store_below(cx, cs);
+        let slot = cx.b.addr(isamorph_ir::Addr::offset(below, -(cx.b.ty(ret).bytes() as i32)));
+        cx.store_at(slot, ret);
+        let sp = cx.add_const(below, -i64::from(cx.b.ty(ret).bytes()));
+        cx.b.set(ESP, sp);
+        cx.exit(ExitKind::Indirect { target });
+    } else {
+        let target = computed_target(cx);
+        push_value(cx, ret);
+        cx.exit(ExitKind::IndirectCall { target, ret: cx.next });
+    }
+}
+
+/// Bytes that a return releases besides the return address.
+fn parameter_bytes(cx: &Lifter<'_>) -> u32 {
+    if cx.insn.op_count() == 1 { u32::from(cx.insn.immediate16()) } else { 0 }
+}
+
+/// `ret`.
+pub(super) fn ret(cx: &mut Lifter<'_>) {
+    let ty = match cx.insn.code() {
+        Code::Retnw | Code::Retnw_imm16 => Type::I16,
+        _ => Type::I32,
+    };
+    let v = load_above(cx, ty, 0);
+    let target = cx.zext(v, cx.b.table().addr_type());
+    release(cx, ty.bytes() + parameter_bytes(cx));
+    cx.exit(ExitKind::Return { target });
+}
+
+/// `retf`: to the same code segment.
+pub(super) fn ret_far(cx: &mut Lifter<'_>) {
+    let ty = match cx.insn.code() {
+        Code::Retfw | Code::Retfw_imm16 => Type::I16,
+        _ => Type::I32,
+    };
+    let target = load_above(cx, ty, 0);
+    let cs = load_above(cx, Type::I16, ty.bytes());
+    check_code_segment(cx, cs);
+    let target = cx.zext(target, cx.b.table().addr_type());
+    release(cx, 2 * ty.bytes() + parameter_bytes(cx));
+    cx.exit(ExitKind::Indirect { target });
+}
+
+/// `iret` to the same privilege level: offset, code segment, EFLAGS.
+pub(super) fn iret(cx: &mut Lifter<'_>) {
+    let ty = if cx.insn.code() == Code::Iretw { Type::I16 } else { Type::I32 };
+    let target = load_above(cx, ty, 0);
+    let cs = load_above(cx, Type::I16, ty.bytes());
+    let image = load_above(cx, ty, 2 * ty.bytes());
+    check_code_segment(cx, cs);
+    let target = cx.zext(target, cx.b.table().addr_type());
+    release(cx, 3 * ty.bytes());
+    set_eflags_image(cx, image);
+    cx.exit(ExitKind::Indirect { target });
+}
+
+/// A far target.
+enum Far {
+    /// In the instruction: offset and selector.
+    Pointer(u64, u64),
+    /// In memory, with an offset of that type.
+    Memory(Type),
+}
+
+impl Far {
+    /// The far target of a `jmp` or `call`, if it has one.
+    fn of(cx: &Lifter<'_>) -> Option<Self> {
+        let insn = &cx.insn;
+        match insn.op0_kind() {
+            OpKind::FarBranch16 => {
+                Some(Far::Pointer(u64::from(insn.far_branch16()), u64::from(insn.far_branch_selector())))
+            }
+            OpKind::FarBranch32 => {
+                Some(Far::Pointer(u64::from(insn.far_branch32()), u64::from(insn.far_branch_selector())))
+            }
+            _ => match insn.code() {
+                Code::Jmp_m1616 | Code::Call_m1616 => Some(Far::Memory(Type::I16)),
+                Code::Jmp_m1632 | Code::Call_m1632 => Some(Far::Memory(Type::I32)),
+                _ => None,
+            },
+        }
+    }
+    /// The offset, after a check that the code segment stays the same.
+    fn target(self, cx: &mut Lifter<'_>) -> Value {
+        let addr_ty = cx.b.table().addr_type();
+        match self {
+            Far::Pointer(offset, selector) => {
+                let selector = cx.b.iconst(Type::I16, selector);
+                check_code_segment(cx, selector);
+                cx.b.iconst(addr_ty, offset)
+            }
+            Far::Memory(ty) => {
+                let (offset, selector) = segment::far_pointer(cx, ty);
+                check_code_segment(cx, selector);
+                cx.zext(offset, addr_ty)
+            }
+        }
+    }
+}
+
+/// Raises #GP unless the selector (16 bits) is that of 32-bit user code: no other code segment can be entered.
+fn check_code_segment(cx: &mut Lifter<'_>, selector: Value) {
+    let user = cx.b.iconst(Type::I16, u64::from(selector::USER32_CS));
+    let difference = cx.b.bin(Op::Sub, selector, user);
+    let flags = cx.b.flags(difference);
+    cx.raise_if(Cond::Ne, flags, exception::GP, 0);
+}
+
+/// The width of the counter of `loop` and `jecxz`: the address size.
+fn counter_type(code: Code) -> Type {
+    use Code as C;
+    match code {
+        C::Loop_rel8_16_CX | C::Loop_rel8_32_CX | C::Loope_rel8_16_CX | C::Loope_rel8_32_CX => Type::I16,
+        C::Loopne_rel8_16_CX | C::Loopne_rel8_32_CX | C::Jcxz_rel8_16 | C::Jcxz_rel8_32 => Type::I16,
+        _ => Type::I32,
+    }
+}
+
+/// `loop`, `loope`, `loopne`: the counter goes down without touching the flags.
+pub(super) fn loop_(cx: &mut Lifter<'_>, also: Option<Cond>) {
+    let counter = cx.gpr_part(ECX, counter_type(cx.insn.code()));
+    let less = cx.add_const(counter, -1);
+    let not_zero = cx.test_zero(less);
+    let guest = cx.flags();
+    let taken = match also {
+        None => not_zero,
+        Some(cond) => {
+            let a = cx.b.setcc(Cond::Ne, not_zero);
+            let b = cx.b.setcc(cond, guest);
+            let both = cx.b.bin(Op::And, a, b);
+            cx.b.flags(both)
+        }
+    };
+    cx.set_gpr_part(ECX, less);
+    branch(cx, Cond::Ne, taken);
+}
+
+/// `jcxz`, `jecxz`.
+pub(super) fn jump_count_zero(cx: &mut Lifter<'_>) {
+    let counter = cx.gpr_part(ECX, counter_type(cx.insn.code()));
+    let flags = cx.test_zero(counter);
+    branch(cx, Cond::E, flags);
+}

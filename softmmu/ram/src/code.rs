@@ -1,0 +1,177 @@
+//! Pages that hold translated code; see the crate's documentation for the protocol.
+
+use crate::flags::{PAGE, PageFlags, pages};
+use crate::space::UserSpace;
+use isamorph_ir::{FaultCause, MemFault};
+use std::ops::Range;
+
+/// Drops the translations of code in `start .. start + len`. It is called without any lock of the address space.
+pub type CodeHook = Box<dyn Fn(u64, u64) + Send + Sync>;
+
+/// What a fault in host memory means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostFault {
+    /// A store to a page (its guest address) that holds translated code: [`UserSpace::release_code`], then go on.
+    CodeStore(u64),
+    /// The guest has no such memory.
+    Guest(MemFault),
+    /// By now the guest may do that (another thread changed the protection, or a stack grew): go on.
+    Retry,
+    /// The address is not the guest's.
+    NotGuest,
+}
+
+/// Pages whose translations are being dropped, with the generation that this gave them.
+#[derive(Default)]
+pub(crate) struct Released(Vec<(u64, u32)>);
+
+impl UserSpace {
+    /// Registers what drops translations. It can be set once; later calls are ignored.
+    pub fn set_code_hook(&self, hook: CodeHook) {
+        let _ = self.hook.set(hook);
+    }
+
+    /// Marks a page as holding translated code, before its bytes are read for translation: stores to it fault from now
+    /// on. Returns its generation, or nothing if code cannot be fetched from it.
+    ///
+    /// Must not be called with a lock held that the hook takes.
+    pub fn protect_code(&self, page: u64) -> Option<u32> {
+        let page = page & !(PAGE - 1);
+        let _guard = self.lock();
+        let flags = self.pages.get(page);
+        if !self.executable(flags) {
+            return None;
+        }
+        if flags.contains(PageFlags::WRITE) && !flags.contains(PageFlags::HELD) {
+            let held = flags | PageFlags::HELD;
+            self.window.protect(self.host_ptr(page), PAGE as usize, held.host_prot()).ok()?;
+            self.pages.set(page, held | PageFlags::CODE);
+        } else {
+            self.pages.set(page, flags | PageFlags::CODE);
+        }
+        Some(self.pages.generation(page))
+    }
+
+    /// Whether there may be translations of code in the page that contains `addr`.
+    pub fn is_code(&self, addr: u64) -> bool {
+        self.pages.get(addr).contains(PageFlags::CODE)
+    }
+
+    /// How often translations of the page that contains `addr` have been dropped, modulo 2³².
+    pub fn generation(&self, addr: u64) -> u32 {
+        self.pages.generation(addr)
+    }
+
+    /// Drops the translations of a page and makes it writable again, if the guest may write it.
+    pub fn release_code(&self, page: u64) {
+        let page = page & !(PAGE - 1);
+        self.release_range(page..page + PAGE);
+    }
+
+    /// [`release_code`](Self::release_code) for the code pages of a range.
+    pub(crate) fn release_range(&self, range: Range<u64>) {
+        if !self.pages.any(range.clone(), PageFlags::TRANSLATED) {
+            return;
+        }
+        let mut released = Released::default();
+        {
+            let _guard = self.lock();
+            self.begin_release(range, &mut released);
+        }
+        self.finish_release(released);
+    }
+
+    /// First step, under the map lock: the pages of the range hold no code any more, but still cannot be written.
+    pub(crate) fn begin_release(&self, range: Range<u64>, released: &mut Released) {
+        for page in pages(range) {
+            let flags = self.pages.get(page);
+            if flags.intersects(PageFlags::TRANSLATED) {
+                self.pages.set(page, flags - PageFlags::CODE);
+                released.note(page, self.pages.bump(page));
+            }
+        }
+    }
+
+    /// The other steps, without the lock.
+    pub(crate) fn finish_release(&self, released: Released) {
+        if released.0.is_empty() {
+            return;
+        }
+        for run in released.runs() {
+            if let Some(hook) = self.hook.get() {
+                hook(run.start, run.end - run.start);
+            }
+        }
+        let _guard = self.lock();
+        let ours = |(page, generation): &&(u64, u32)| {
+            self.pages.get(*page) & PageFlags::TRANSLATED == PageFlags::HELD
+                && self.pages.generation(*page) == *generation
+        };
+        let mut opened = Released::default();
+        for (page, generation) in released.0.iter().filter(ours) {
+            self.pages.set(*page, self.pages.get(*page) - PageFlags::HELD);
+            opened.note(*page, *generation);
+        }
+        for run in opened.runs() {
+            // If the host refuses, the next store faults, and is told so by `handle_host_fault`.
+            let _ = self.apply(run);
+        }
+    }
+
+    /// Gives the host's pages of a range the protection that their flags say. Under the map lock.
+    pub(crate) fn apply(&self, range: Range<u64>) -> Result<(), isamorph_host::Errno> {
+        let mut start = range.start;
+        while start < range.end {
+            let prot = self.pages.get(start).host_prot();
+            let differs = |page: &u64| self.pages.get(*page).host_prot() != prot;
+            let end = pages(start..range.end).find(differs).unwrap_or(range.end);
+            let (host, len) = self.host_range(&(start..end));
+            self.window.protect(host, len, prot)?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Tells what a fault at a host address means. `bus`: it came as SIGBUS.
+    ///
+    /// For signal handlers: it may take the map lock, which compiled code and recoverable accesses do not hold.
+    pub fn handle_host_fault(&self, host_addr: usize, write: bool, bus: bool) -> HostFault {
+        let Some(addr) = self.guest_addr(host_addr) else { return HostFault::NotGuest };
+        if bus {
+            return HostFault::Guest(MemFault { addr, write, cause: FaultCause::NoBacking });
+        }
+        if let Err(fault) = self.check(addr, 1, write) {
+            return HostFault::Guest(fault);
+        }
+        let page = addr & !(PAGE - 1);
+        if write && self.is_held(page) {
+            return HostFault::CodeStore(page);
+        }
+        let _guard = self.lock();
+        // Reading the flags under the lock, and making sure that the host agrees, rules out endless repetition.
+        let applied = self.pages.get(page).contains(PageFlags::VALID).then(|| self.apply(page..page + PAGE));
+        match applied {
+            Some(Err(_)) => HostFault::Guest(MemFault { addr, write, cause: FaultCause::Protected }),
+            _ => HostFault::Retry,
+        }
+    }
+}
+
+impl Released {
+    /// Adds a page.
+    pub fn note(&mut self, page: u64, generation: u32) {
+        self.0.push((page, generation));
+    }
+
+    /// The pages as contiguous ranges.
+    fn runs(&self) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for (page, _) in &self.0 {
+            match runs.last_mut() {
+                Some(last) if last.end == *page => last.end += PAGE,
+                _ => runs.push(*page..page + PAGE),
+            }
+        }
+        runs
+    }
+}
