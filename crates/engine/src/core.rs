@@ -6,7 +6,7 @@ use crate::trace::{Trace, TraceSink};
 use isamorph_accel::Stop;
 use isamorph_cache::Key;
 use isamorph_guest::{FetchFault, Guest, Limits};
-use isamorph_ir::{FaultCause, MemFault, Memory, Region, Trap};
+use isamorph_ir::{CpuState, FaultCause, MemFault, Memory, RegDef, RegId, RegTable, Region, Trap, Type};
 use isamorph_ram::UserSpace;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -34,17 +34,32 @@ impl Core {
     pub fn new(guest: Arc<dyn Guest>, space: Arc<UserSpace>, limits: Limits, sink: Arc<dyn TraceSink>) -> Self {
         Core { guest, space, limits, regions: Arc::default(), wanted: sink.wanted(), sink }
     }
-    /// The sink, if it wants messages of that kind.
-    pub fn trace(&self, kind: Trace) -> Option<&dyn TraceSink> {
-        self.wanted.contains(kind).then_some(&*self.sink)
+    /// The sink, if it wants messages of that kind about the region at `pc`.
+    pub fn trace(&self, kind: Trace, pc: u64) -> Option<&dyn TraceSink> {
+        (self.wanted.contains(kind) && self.sink.selects(pc)).then_some(&*self.sink)
+    }
+    /// Whether every execution of a region is to be told, so that regions cannot be chained.
+    pub fn traces_execution(&self) -> bool {
+        self.wanted.intersects(Trace::EXEC | Trace::CPU)
+    }
+    /// Tells that the region of a key is about to be executed, from host code at `address`, 0 for none.
+    pub fn trace_execution(&self, key: Key, address: usize, state: &CpuState) {
+        if let Some(sink) = self.trace(Trace::EXEC, key.pc) {
+            let symbol = sink.symbol(key.pc).unwrap_or_default();
+            let key = format!("[00000000/{:016x}/{:08x}/00000000]", key.pc, key.mode);
+            sink.text(Trace::EXEC, &format!("Trace 0: {address:#x} {key} {symbol}\n"));
+        }
+        if let Some(sink) = self.trace(Trace::CPU, key.pc) {
+            sink.text(Trace::CPU, &registers(self.guest.table(), state));
+        }
     }
     /// Lifts the code of a key, with messages.
     pub fn lift(&self, region: &mut Region, key: Key, limits: Limits) -> Result<Origin, Stop> {
         let origin = lift::lift(&*self.guest, &self.space, region, key, limits).map_err(|f| self.fetch_trap(f))?;
-        if let Some(sink) = self.trace(Trace::IN_ASM) {
-            sink.text(Trace::IN_ASM, &self.listing(region, key.mode));
+        if let Some(sink) = self.trace(Trace::IN_ASM, key.pc) {
+            sink.text(Trace::IN_ASM, &self.listing(region, key.mode, sink.symbol(key.pc)));
         }
-        if let Some(sink) = self.trace(Trace::OP) {
+        if let Some(sink) = self.trace(Trace::OP, key.pc) {
             sink.text(Trace::OP, &self.region_text(region));
         }
         Ok(origin)
@@ -73,8 +88,8 @@ impl Core {
         Stop::Trap(Trap::Memory(MemFault { addr: fault.addr, write: false, cause }))
     }
     /// The guest instructions of a region as text.
-    fn listing(&self, region: &Region, mode: u32) -> String {
-        let mut text = format!("IN: {:#x}\n", region.pc);
+    fn listing(&self, region: &Region, mode: u32, symbol: Option<&str>) -> String {
+        let mut text = format!("IN: {}\n", symbol.unwrap_or_default());
         for insn in &region.insns {
             let mut bytes = vec![0; usize::from(insn.len)];
             let got = self.space.fetch(insn.pc, &mut bytes);
@@ -89,4 +104,18 @@ impl Core {
     pub fn region_text(&self, region: &Region) -> String {
         isamorph_ir::text::print(region, self.guest.table(), self.guest.helpers())
     }
+}
+
+/// The integer registers, four to a line.
+fn registers(table: &RegTable, state: &CpuState) -> String {
+    let width = table.addr_bits as usize / 4;
+    let mut text = format!("PC={:0width$x}", state.pc());
+    let shown = |def: &RegDef| def.ty.is_int() || def.ty == Type::Flags;
+    for (n, (index, def)) in table.regs.iter().enumerate().filter(|(_, def)| shown(def)).enumerate() {
+        let value = state.get(table, RegId(index as u16));
+        text.push(if n % 4 == 0 { '\n' } else { ' ' });
+        let _ = write!(text, "{}={value:0width$x}", def.name.to_uppercase());
+    }
+    text.push('\n');
+    text
 }

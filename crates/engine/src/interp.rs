@@ -3,7 +3,6 @@
 use crate::core::Core;
 use crate::guarded::{Code, Guarded};
 use crate::regions::{Lifted, Recent};
-use crate::trace::Trace;
 use isamorph_accel::{Stop, Vcpu};
 use isamorph_cache::Key;
 use isamorph_guest::Limits;
@@ -48,8 +47,8 @@ impl Stepper {
     }
     /// Runs a region.
     pub fn run(&mut self, core: &Core, state: &mut CpuState, lifted: &Lifted) -> Option<Stop> {
-        if let Some(sink) = core.trace(Trace::EXEC) {
-            sink.text(Trace::EXEC, &format!("{:#010x}\n", lifted.region.pc));
+        if core.traces_execution() {
+            core.trace_execution(key(core, state), 0, state);
         }
         let memory = Guarded::new(&core.space, Code::Ranges(&lifted.ranges));
         let outcome = self.interpret(core, state, &lifted.region, &memory);

@@ -2,7 +2,6 @@
 
 use crate::interp::{Stepper, key};
 use crate::running::{Pending, Running, load_x87, save_x87};
-use crate::trace::Trace;
 use crate::translate::{Jit, Translated, Work};
 use isamorph_accel::{Stop, Vcpu};
 use isamorph_cache::{Key, Vcpu as Member};
@@ -103,10 +102,10 @@ impl JitVcpu {
     }
     /// The entry of placed code; where it is wanted again, it is made reachable without the dispatcher.
     fn find(&self, key: Key, via: Via) -> Option<usize> {
-        let Running { jit, member, .. } = &*self.running;
-        if let Some(sink) = jit.core.trace(Trace::EXEC) {
+        let Running { jit, member, state, .. } = &*self.running;
+        if jit.core.traces_execution() {
             let entry = member.find(key)?;
-            sink.text(Trace::EXEC, &format!("{:#010x}\n", key.pc));
+            jit.core.trace_execution(key, entry.address, state);
             return Some(entry.address);
         }
         let entry = match via {

@@ -1,6 +1,7 @@
 //! What the engine can tell about its work, for `-d`.
 
 use bitflags::bitflags;
+use std::time::Duration;
 
 bitflags! {
     /// Kinds of messages.
@@ -16,6 +17,8 @@ bitflags! {
         const OUT_ASM = 8;
         /// Every region that is executed. Regions are not chained while this is wanted.
         const EXEC = 16;
+        /// The registers before every region that is executed, which are not chained either.
+        const CPU = 32;
     }
 }
 
@@ -30,13 +33,23 @@ pub struct HostCode<'a> {
     pub bytes: &'a [u8],
     /// Guest instructions: (address, length, offset of their code).
     pub insns: &'a [(u64, u8, u32)],
+    /// What it took to make the code, from the first guest byte to its place in the cache.
+    pub took: Duration,
 }
 
 /// Where messages go. Nothing is formatted for kinds that are not wanted.
 pub trait TraceSink: Send + Sync {
     /// The wanted kinds; asked once, when the engine is made.
     fn wanted(&self) -> Trace;
-    /// Text of one of the kinds `IN_ASM`, `OP`, `OP_OPT` and `EXEC`, several lines at once.
+    /// Whether messages about the region at this guest address are wanted.
+    fn selects(&self, _pc: u64) -> bool {
+        true
+    }
+    /// Name of the function at a guest address, if that is known.
+    fn symbol(&self, _pc: u64) -> Option<&str> {
+        None
+    }
+    /// Text of any kind but `OUT_ASM`, several lines at once.
     fn text(&self, kind: Trace, text: &str);
     /// Emitted code (`OUT_ASM`).
     fn host_code(&self, code: &HostCode<'_>);

@@ -12,6 +12,7 @@ use isamorph_ir::Region;
 use isamorph_x64::{Backend, Scratch, Unsupported};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// The JIT: what all of its vCPUs share.
 pub struct Jit {
@@ -51,11 +52,12 @@ impl Jit {
     /// Translates the code of a key. The calling thread's vCPU is not pinned.
     pub fn translate(&self, work: &mut Work, key: Key) -> Result<Translated, Stop> {
         let mut limits = self.core.limits;
+        let begun = self.core.wanted.contains(Trace::OUT_ASM).then(Instant::now);
         for _ in 0..ATTEMPTS {
             let origin = self.core.lift(&mut work.region, key, limits)?;
             self.optimise(&mut work.region);
             let placed = match self.compile(work) {
-                Ok(()) => self.publish(work, key, &origin),
+                Ok(()) => self.publish(work, key, &origin, begun),
                 Err(_) => return Ok(self.interpret(work, key, &origin)),
             };
             match placed {
@@ -71,7 +73,7 @@ impl Jit {
     }
     fn optimise(&self, region: &mut Region) {
         let _ = &region; // OPT
-        if let Some(sink) = self.core.trace(Trace::OP_OPT) {
+        if let Some(sink) = self.core.trace(Trace::OP_OPT, region.pc) {
             sink.text(Trace::OP_OPT, &self.core.region_text(region));
         }
     }
@@ -81,13 +83,20 @@ impl Jit {
             *self.lacking().entry(u.what).or_default() += 1;
         })
     }
-    fn publish(&self, work: &Work, key: Key, origin: &Origin) -> Result<Entry, PublishError> {
+    fn publish(
+        &self,
+        work: &Work,
+        key: Key,
+        origin: &Origin,
+        begun: Option<Instant>,
+    ) -> Result<Entry, PublishError> {
         let Work { compiled, .. } = work;
         let current = || origin.is_current(&self.core.space);
         let entry = self.cache.publish(key, &origin.ranges, compiled, &current)?;
-        if let Some(sink) = self.core.trace(Trace::OUT_ASM) {
+        if let Some(sink) = self.core.trace(Trace::OUT_ASM, key.pc) {
             let address = entry.address - compiled.entry as usize;
-            sink.host_code(&HostCode { pc: key.pc, address, bytes: &compiled.code, insns: &compiled.insns });
+            let took = begun.map(|begun| begun.elapsed()).unwrap_or_default();
+            sink.host_code(&HostCode { pc: key.pc, address, bytes: &compiled.code, insns: &compiled.insns, took });
         }
         Ok(entry)
     }

@@ -1,7 +1,7 @@
 //! What running code needs from its surroundings: memory, faults and helpers.
 
 use crate::region::ExceptionCode;
-use crate::state::CpuState;
+use crate::state::{CpuState, RegId};
 
 /// An access that guest memory refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,4 +88,24 @@ pub struct Helper {
     /// Whether it reads or writes the FXSAVE image (x87, MMX, SSE registers, MXCSR); if not, those registers are
     /// merely preserved around it.
     pub fpu: bool,
+    /// The string operation that it is, for hosts that have an instruction for it.
+    pub string: Option<StringOp>,
+}
+
+/// A helper that copies or fills memory, one element after the other, and counts in registers. A fault leaves the
+/// registers at the element that could not be accessed; the flags stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StringOp {
+    /// Copies from where `source` points; else stores the low bytes of `source` itself.
+    pub copy: bool,
+    /// Size of an element: 1, 2, 4 or 8 bytes.
+    pub bytes: u32,
+    /// Points to the destination, and moves with it.
+    pub destination: RegId,
+    /// Points to the source and moves with it, or is what is stored.
+    pub source: RegId,
+    /// Elements left; 0 at the end.
+    pub count: RegId,
+    /// 1 for upward. Anything else is downward.
+    pub direction: RegId,
 }

@@ -1,7 +1,7 @@
 //! A made-up guest for tests of the IR, the interpreter and back ends: a register table with a register of every kind
 //! that a back end has to place, two helpers, and memory.
 
-use crate::machine::{FaultCause, Helper, HelperCx, MemFault, Memory, Trap};
+use crate::machine::{FaultCause, Helper, HelperCx, HelperFn, MemFault, Memory, Trap};
 use crate::state::{GUEST_OFFSET, Pin, RegDef, RegTable};
 use crate::types::Type;
 use std::cell::RefCell;
@@ -79,7 +79,11 @@ const TABLE_FLAGS: Option<crate::RegId> = Some(crate::RegId(8));
 /// Helpers of the made-up guest: `mix` returns a value computed from its arguments, `fail` raises exception 77 with
 /// its first argument.
 pub static HELPERS: &[Helper] =
-    &[Helper { name: "mix", run: mix, fpu: false }, Helper { name: "fail", run: fail, fpu: false }];
+    &[row("mix", mix), row("fail", fail)];
+
+const fn row(name: &'static str, run: HelperFn) -> Helper {
+    Helper { name, run, fpu: false, string: None }
+}
 
 fn mix(_: &mut HelperCx<'_>, [a, b, c]: [u64; 3]) -> Result<u64, Trap> {
     Ok(a.wrapping_mul(3) ^ b.rotate_left(7) ^ c)

@@ -85,7 +85,13 @@ impl Guest for X86 {
     }
     fn disassemble(&self, pc: u64, mode: u32, bytes: &[u8], out: &mut String) -> usize {
         let insn = Decoder::with_ip(Mode::from_number(mode).bits(), bytes, pc, DecoderOptions::NONE).decode();
-        GasFormatter::new().format(&insn, out);
+        let mut formatter = GasFormatter::new();
+        // As the logs of QEMU and objdump look: size suffixes, operands in a column of their own.
+        let options = formatter.options_mut();
+        options.set_gas_show_mnemonic_size_suffix(true);
+        options.set_first_operand_char_index(9);
+        options.set_space_after_operand_separator(true);
+        formatter.format(&insn, out);
         insn.len().max(1)
     }
     fn pc_shift(&self) -> u32 {

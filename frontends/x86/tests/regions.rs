@@ -558,6 +558,6 @@ fn selectors_can_be_inspected() {
 fn disassembly_is_gas_syntax() {
     let mut text = String::new();
     assert_eq!(X86::i386().disassemble(BASE, 32, &[0x8b, 0x44, 0x24, 0x08], &mut text), 4);
-    assert_eq!(text, "mov 8(%esp),%eax");
+    assert_eq!(text, "movl     8(%esp), %eax");
     assert_eq!(X86::i386().disassemble(BASE, 32, &[], &mut String::new()), 1);
 }

@@ -315,6 +315,7 @@ impl Emitter<'_> {
             self.locked = 0;
         }
         self.spill_everything(i);
+        let done = self.string_instruction(inst.imm);
         if self.guest_flags != NONE {
             // If the helper traps, the thunk takes the guest's flags from EFLAGS.
             self.ensure_root(i, self.guest_flags);
@@ -324,6 +325,10 @@ impl Emitter<'_> {
         self.mov_imm(PC, u64::from(inst.imm));
         let fpu = self.backend.helpers.get(inst.imm as usize).is_some_and(|h| h.fpu);
         self.to_thunk(0xe8, if fpu { Thunk::HelperFpu } else { Thunk::Helper });
+        if let Some(at) = done {
+            let here = self.asm.pos();
+            self.asm.patch(at, here);
+        }
         if self.facts.facts[i].uses > 0 {
             self.locked = 0;
             let d = self.scratch(false);
@@ -331,6 +336,49 @@ impl Emitter<'_> {
             self.asm.op(Opcode::one(0x8b), if inst.ty.bytes() == 8 { 8 } else { 4 }, d, Rm::Mem(m));
             self.define(i, d);
         }
+    }
+
+    /// A copy or fill that the host has an instruction for is done in place if it goes upward: rdi, rsi, rcx and rax
+    /// are the guest's own registers, so that even a fault in the middle leaves them right. Gives the place of the
+    /// jump over the call that serves the other direction. EFLAGS stay as they are.
+    fn string_instruction(&mut self, helper: u32) -> Option<u32> {
+        let op = self.backend.helpers.get(helper as usize)?.string?;
+        let source = if op.copy { 6 } else { 0 };
+        let in_place = self.pins.host(op.destination) == Some(7)
+            && self.pins.host(op.source) == Some(source)
+            && self.pins.host(op.count) == Some(RCX);
+        if !in_place || self.backend.config.guest_base != 0 {
+            return None;
+        }
+        let (direction, _) = self.state_mem(op.direction);
+        dynasm!(self.asm; .arch x64; mov Rq(SPARE), rcx);
+        self.asm.op(Opcode::one(0x8b), 4, RCX, Rm::Mem(direction));
+        self.asm.op(Opcode::one(0x8d), 4, RCX, Rm::Mem(Mem { base: RCX, disp: -1, ..super::EMPTY }));
+        self.asm.code.extend_from_slice(&[0xe3, 5]); // jrcxz over the jump to the call
+        self.asm.u8(0xe9);
+        let downward = self.asm.pos();
+        self.asm.u32(0);
+        dynasm!(self.asm; .arch x64; mov rcx, Rq(SPARE));
+        self.fault_point(&[]);
+        if !self.wide_pc() {
+            self.asm.u8(0x67);
+        }
+        if op.bytes == 2 {
+            self.asm.u8(0x66);
+        }
+        self.asm.u8(0xf3);
+        if op.bytes == 8 {
+            self.asm.u8(0x48);
+        }
+        let byte = if op.copy { 0xa4 } else { 0xaa };
+        self.asm.u8(byte | u8::from(op.bytes > 1));
+        self.asm.u8(0xe9);
+        let done = self.asm.pos();
+        self.asm.u32(0);
+        let here = self.asm.pos();
+        self.asm.patch(downward, here);
+        dynasm!(self.asm; .arch x64; mov rcx, Rq(SPARE));
+        Some(done)
     }
 
     /// Moves every live value to a spill slot: helpers overwrite scratch registers, and may change guest registers.

@@ -682,7 +682,7 @@ impl Emitter<'_> {
     }
 
     /// Where a register that is not pinned lives: in the state, or in the x87 register file.
-    fn state_mem(&self, reg: RegId) -> (Mem, Option<u8>) {
+    pub fn state_mem(&self, reg: RegId) -> (Mem, Option<u8>) {
         if let Some(local) = reg.as_local() {
             return (self.slot_mem(2 * local as u16), None);
         }

@@ -15,12 +15,17 @@ use isamorph_ir::{Helper, HelperId};
 
 /// Declares the helper table: the numbers and the rows from one list.
 macro_rules! helpers {
-    ($($(#[$doc:meta])* $id:ident = $name:literal, $run:path, fpu: $fpu:literal;)*) => {
+    ($($(#[$doc:meta])* $id:ident = $name:literal, $run:path, fpu: $fpu:literal $(, $string:expr)?;)*) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         enum Number { $($id),* }
         $($(#[$doc])* pub const $id: HelperId = HelperId(Number::$id as u16);)*
         /// Every helper; [`HelperId`] is the index.
-        pub static HELPERS: &[Helper] = &[$(Helper { name: $name, run: $run, fpu: $fpu }),*];
+        pub static HELPERS: &[Helper] = &[$(Helper {
+            name: $name,
+            run: $run,
+            fpu: $fpu,
+            string: [$($string,)? None][0],
+        }),*];
     };
 }
 
@@ -33,6 +38,18 @@ helpers! {
     LOAD_SEGMENT = "load_segment", segment::load, fpu: false;
     /// `inspect_selector(selector, question)`: bit 32 = valid, low half = the answer.
     INSPECT_SELECTOR = "inspect_selector", segment::inspect, fpu: false;
+    /// `rep movsb` with 32-bit addresses and flat segments.
+    COPY_8 = "copy_8", string::copy::<1>, fpu: false, string::copy_op(1);
+    /// `rep movsw`, likewise.
+    COPY_16 = "copy_16", string::copy::<2>, fpu: false, string::copy_op(2);
+    /// `rep movsd`, likewise.
+    COPY_32 = "copy_32", string::copy::<4>, fpu: false, string::copy_op(4);
+    /// `rep stosb`, likewise.
+    FILL_8 = "fill_8", string::fill::<1>, fpu: false, string::fill_op(1);
+    /// `rep stosw`, likewise.
+    FILL_16 = "fill_16", string::fill::<2>, fpu: false, string::fill_op(2);
+    /// `rep stosd`, likewise.
+    FILL_32 = "fill_32", string::fill::<4>, fpu: false, string::fill_op(4);
     /// `rep_movs(config, segment base)`: 1 if there is more to do.
     REP_MOVS = "rep_movs", string::rep_movs, fpu: false;
     /// `rep_stos(config, 0)`.

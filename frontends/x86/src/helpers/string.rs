@@ -3,7 +3,7 @@
 //! registers at exactly the element that faulted.
 
 use crate::state::{DF, EAX, ECX, EDI, ESI, FLAGS, I386};
-use isamorph_ir::{FlagSet, HelperCx, MemFault, RegId, Trap};
+use isamorph_ir::{FlagSet, HelperCx, MemFault, RegId, StringOp, Trap};
 
 /// Unit within which an access succeeds or fails as a whole.
 const PAGE: u32 = 4096;
@@ -166,6 +166,32 @@ fn sub_flags(a: u32, b: u32, bits: u32) -> FlagSet {
     flags
 }
 
+const fn plain(bytes: u32) -> StringConfig {
+    StringConfig { bytes, narrow_address: false, while_equal: true }
+}
+
+/// What [`copy`] is to a host with string instructions.
+pub(super) const fn copy_op(bytes: u32) -> Option<StringOp> {
+    Some(StringOp { copy: true, bytes, destination: EDI, source: ESI, count: ECX, direction: DF })
+}
+
+/// What [`fill`] is to a host with string instructions.
+pub(super) const fn fill_op(bytes: u32) -> Option<StringOp> {
+    Some(StringOp { copy: false, bytes, destination: EDI, source: EAX, count: ECX, direction: DF })
+}
+
+/// All of `rep movs` with flat segments.
+pub(super) fn copy<const BYTES: u32>(cx: &mut HelperCx<'_>, _: [u64; 3]) -> Result<u64, Trap> {
+    while rep_movs(cx, [u64::from(plain(BYTES).pack()), 0, 0])? != 0 {}
+    Ok(0)
+}
+
+/// All of `rep stos`.
+pub(super) fn fill<const BYTES: u32>(cx: &mut HelperCx<'_>, _: [u64; 3]) -> Result<u64, Trap> {
+    while rep_stos(cx, [u64::from(plain(BYTES).pack()), 0, 0])? != 0 {}
+    Ok(0)
+}
+
 type Buffer = [u8; PAGE as usize];
 
 pub(super) fn rep_movs(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
@@ -196,13 +222,27 @@ pub(super) fn rep_stos(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
     let mut buffer: Buffer = [0; PAGE as usize];
     let size = run.config.bytes as usize;
     let element = run.accumulator().to_le_bytes();
-    for slot in buffer.chunks_exact_mut(size) {
-        slot.copy_from_slice(&element[..size]);
-    }
+    let mut filled = 0;
     run.piece(&[EDI], |run, n| {
-        run.cx.mem.write(run.low(EDI, n), &buffer[..n as usize * size])?;
+        let len = n as usize * size;
+        if len > filled {
+            match size {
+                1 => buffer[filled..len].fill(element[0]),
+                2 => repeat(&mut buffer[filled..len], [element[0], element[1]]),
+                _ => repeat(&mut buffer[filled..len], element),
+            }
+            filled = len;
+        }
+        run.cx.mem.write(run.low(EDI, n), &buffer[..len])?;
         Ok((n, false))
     })
+}
+
+/// Repeats an element; its size is known here, so that each copy is one store.
+fn repeat<const N: usize>(buffer: &mut [u8], element: [u8; N]) {
+    for slot in buffer.chunks_exact_mut(N) {
+        slot.copy_from_slice(&element);
+    }
 }
 
 pub(super) fn rep_lods(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {

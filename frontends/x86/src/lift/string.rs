@@ -157,8 +157,28 @@ fn cmps(cx: &mut Lifter<'_>, ty: Type) {
     cx.set_flags_of(difference);
 }
 
+/// The helper for a copy or fill with flat segments and 32-bit addresses, which runs to its end.
+fn plain_helper(cx: &mut Lifter<'_>, family: Family, ty: Type) -> Option<HelperId> {
+    if narrow_address(cx) || !cx.segment_base(cx.insn.memory_segment()).is_none() && matches!(family, Family::Movs) {
+        return None;
+    }
+    match (family, ty) {
+        (Family::Movs, Type::I8) => Some(helpers::COPY_8),
+        (Family::Movs, Type::I16) => Some(helpers::COPY_16),
+        (Family::Movs, Type::I32) => Some(helpers::COPY_32),
+        (Family::Stos, Type::I8) => Some(helpers::FILL_8),
+        (Family::Stos, Type::I16) => Some(helpers::FILL_16),
+        (Family::Stos, Type::I32) => Some(helpers::FILL_32),
+        _ => None,
+    }
+}
+
 /// The helper does a piece and says whether there is more to do.
 fn repeated(cx: &mut Lifter<'_>, family: Family, ty: Type) {
+    if let Some(helper) = plain_helper(cx, family, ty) {
+        cx.call(helper, Type::I32, &[]);
+        return;
+    }
     let config = StringConfig {
         bytes: ty.bytes(),
         narrow_address: narrow_address(cx),
