@@ -136,7 +136,7 @@ static void tls_run(void) {
 }
 
 /* Computes with all kinds of registers; the result must not depend on what interrupts it. */
-static uint64_t compute(uint32_t seed) {
+__attribute__((noinline)) static uint64_t compute(uint32_t seed) {
     double d = seed % 1000 + 0.5;
     long double x = seed % 77 + 0.25L;
     float f = seed % 13 + 1;

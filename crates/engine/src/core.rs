@@ -36,11 +36,11 @@ impl Core {
     }
     /// The sink, if it wants messages of that kind about the region at `pc`.
     pub fn trace(&self, kind: Trace, pc: u64) -> Option<&dyn TraceSink> {
-        (self.wanted.contains(kind) && self.sink.selects(pc)).then_some(&*self.sink)
+        (self.wanted.contains(kind) && self.sink.selects(kind, pc)).then_some(&*self.sink)
     }
-    /// Whether every execution of a region is to be told, so that regions cannot be chained.
+    /// Whether regions must not be chained, so that every execution can be told.
     pub fn traces_execution(&self) -> bool {
-        self.wanted.intersects(Trace::EXEC | Trace::CPU)
+        self.wanted.intersects(Trace::EXEC | Trace::CPU | Trace::NOCHAIN)
     }
     /// Tells that the region of a key is about to be executed, from host code at `address`, 0 for none.
     pub fn trace_execution(&self, key: Key, address: usize, state: &CpuState) {

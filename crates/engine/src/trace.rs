@@ -15,10 +15,12 @@ bitflags! {
         const OP_OPT = 4;
         /// Code as emitted.
         const OUT_ASM = 8;
-        /// Every region that is executed. Regions are not chained while this is wanted.
+        /// Every region that is executed, which is why they are not chained.
         const EXEC = 16;
         /// The registers before every region that is executed, which are not chained either.
         const CPU = 32;
+        /// No message: regions are not chained.
+        const NOCHAIN = 64;
     }
 }
 
@@ -41,15 +43,15 @@ pub struct HostCode<'a> {
 pub trait TraceSink: Send + Sync {
     /// The wanted kinds; asked once, when the engine is made.
     fn wanted(&self) -> Trace;
-    /// Whether messages about the region at this guest address are wanted.
-    fn selects(&self, _pc: u64) -> bool {
+    /// Whether messages of that kind are wanted about the region at this guest address.
+    fn selects(&self, _kind: Trace, _pc: u64) -> bool {
         true
     }
     /// Name of the function at a guest address, if that is known.
     fn symbol(&self, _pc: u64) -> Option<&str> {
         None
     }
-    /// Text of any kind but `OUT_ASM`, several lines at once.
+    /// Text of any kind but `OUT_ASM` and `NOCHAIN`, several lines at once.
     fn text(&self, kind: Trace, text: &str);
     /// Emitted code (`OUT_ASM`).
     fn host_code(&self, code: &HostCode<'_>);

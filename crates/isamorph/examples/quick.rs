@@ -1,6 +1,18 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use isamorph_engine::*;
+struct Dump;
+impl TraceSink for Dump {
+    fn wanted(&self) -> Trace { Trace::IN_ASM | Trace::OP | Trace::OUT_ASM }
+    fn text(&self, _: Trace, t: &str) { eprintln!("{t}"); }
+    fn host_code(&self, c: &HostCode<'_>) {
+        use iced_x86::Formatter;
+        let mut d = iced_x86::Decoder::with_ip(64, c.bytes, 0, 0);
+        let mut f = iced_x86::GasFormatter::new();
+        eprintln!("OUT {:x}", c.pc);
+        while d.can_decode() { let i = d.decode(); let mut s = String::new(); f.format(&i, &mut s); eprintln!("{:5x} {s}", i.ip()); }
+    }
+}
 fn main() {
     let a: Vec<OsString> = std::env::args_os().collect();
     let kind = if std::env::var("KIND").as_deref() == Ok("interp") { Kind::Interp } else { Kind::Jit };
@@ -18,6 +30,7 @@ fn main() {
         let mut cfg = EngineConfig::new(guest, space);
         cfg.kind = kind;
         if let Ok(m) = std::env::var("MAXI") { cfg.max_insns = m.parse().unwrap(); }
+        if std::env::var("DUMP").is_ok() { cfg.log = std::sync::Arc::new(Dump); }
         Engine::new(cfg).unwrap()
     });
     if let Err(e) = e { eprintln!("quick: {e}"); std::process::exit(e.exit_code()); }

@@ -50,7 +50,7 @@ const ITEMS: &[(&str, Option<LogItems>, &str)] = &[
     ("unimp", Some(LogItems::UNIMP), "system calls that are not implemented"),
     ("guest_errors", None, ""),
     ("page", Some(LogItems::PAGE), "the guest's mappings before it starts"),
-    ("nochain", Some(LogItems::NOCHAIN), "do not chain regions, so that 'exec' tells all of them; it always does"),
+    ("nochain", Some(LogItems::NOCHAIN), "do not chain regions"),
     ("plugin", None, ""),
     ("strace", Some(LogItems::STRACE), "system calls"),
     ("tid", None, ""),
@@ -78,6 +78,7 @@ impl LogItems {
             (LogItems::OUT_ASM, Trace::OUT_ASM),
             (LogItems::EXEC, Trace::EXEC),
             (LogItems::CPU, Trace::CPU),
+            (LogItems::NOCHAIN, Trace::NOCHAIN),
         ];
         pairs.into_iter().filter(|(item, _)| self.contains(*item)).map(|(_, trace)| trace).collect()
     }

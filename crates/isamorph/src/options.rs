@@ -131,11 +131,11 @@ options! {
         => |_, v| value::signal_map(v);
     "d" <"items"> QEMU_LOG; inherited; "what to log, separated by commas; 'help' lists the items"
         => |s, v| { s.log_items |= LogItems::parse(value::text("-d", v)?)?; Ok(()) };
-    "dfilter" <"range,..">; inherited; "log only code in START..END, START+SIZE or END-SIZE"
+    "dfilter" <"range,.."> QEMU_DFILTER; inherited; "log only code in START..END, START+SIZE or END-SIZE"
         => |s, v| { s.log_filter = value::ranges(v)?; Ok(()) };
     "D" <"logfile"> QEMU_LOG_FILENAME; inherited; "write the log to this file; %d is the process id"
         => |s, v| { s.log_file = Some(v.into()); Ok(()) };
-    "p" <"pagesize">; inherited; "page size; accepted, it is the host's" => |_, v| value::page_size(v);
+    "p" <"pagesize"> QEMU_PAGESIZE; inherited; "page size; accepted, it is the host's" => |_, v| value::page_size(v);
     "one-insn-per-tb" QEMU_ONE_INSN_PER_TB; inherited; "translate every guest instruction on its own"
         => |s, _| { s.one_insn = true; Ok(()) };
     "tb-size" <"size"> QEMU_TB_SIZE; inherited; "size of the code cache in MiB"

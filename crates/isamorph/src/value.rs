@@ -121,13 +121,16 @@ fn range(text: &str) -> Option<RangeInclusive<u64>> {
     Some(end.checked_sub(size.checked_sub(1)?)?..=end)
 }
 
-/// A page size, which cannot be chosen.
+/// A page size, which cannot be chosen: another one than the host's gets a warning, as in QEMU.
 ///
 /// # Errors
-/// It is not the host's.
+/// It is no number.
 pub fn page_size(value: &OsStr) -> Result<(), End> {
     let size = isamorph_host::map::page_size() as u64;
-    if number("-p", value)? == size { Ok(()) } else { Err(End::unsupported("-p: a page size that is not the host's")) }
+    if number("-p", value)? != size {
+        eprintln!("qemu: warning: Deprecated page size option cannot change host page size ({size})");
+    }
+    Ok(())
 }
 
 const ACCELERATORS: &str = "\

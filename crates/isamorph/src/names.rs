@@ -1,0 +1,172 @@
+//! What the command is asked to be, from the name it is called by and its first argument.
+
+use crate::end::End;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::Path;
+
+/// A guest architecture that user mode knows of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Architecture {
+    /// Its name, as in `isamorph-NAME` and `qemu-NAME`.
+    pub name: &'static str,
+    /// Debian's name for it.
+    pub debian: Option<&'static str>,
+    /// ELF machine number and class (1 is 32-bit, 2 is 64-bit).
+    elf: (u16, u8),
+    /// Whether this build runs its programs.
+    pub supported: bool,
+}
+
+/// The architectures. `armhf` and `armel` are both `arm`.
+pub static ARCHITECTURES: &[Architecture] = &[
+    Architecture { name: "i386", debian: None, elf: (3, 1), supported: true },
+    Architecture { name: "x86_64", debian: Some("amd64"), elf: (62, 2), supported: false },
+    Architecture { name: "arm", debian: Some("armhf"), elf: (40, 1), supported: false },
+    Architecture { name: "arm", debian: Some("armel"), elf: (40, 1), supported: false },
+    Architecture { name: "aarch64", debian: Some("arm64"), elf: (183, 2), supported: false },
+];
+
+/// Parts of QEMU other than user mode, without their prefix.
+const OTHER_TOOLS: &[&str] = &["img", "io", "nbd"];
+
+/// What to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Role {
+    /// User mode for an architecture; none to take it from the program.
+    User(Option<&'static Architecture>),
+    /// The demonstration.
+    Demo,
+    /// Help.
+    Help,
+    /// Known, but not there.
+    Unsupported(String),
+}
+
+/// How the command was called.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The name it was called by, without directories; with the architecture where that was an argument.
+    pub name: String,
+    /// What to be.
+    pub role: Role,
+    /// Whether the program is followed by the `argv[0]` that it should get (`P` of `binfmt_misc`).
+    pub preserves_argv0: bool,
+    /// The arguments that are left.
+    pub arguments: Vec<OsString>,
+}
+
+fn architecture(name: &str) -> Option<&'static Architecture> {
+    ARCHITECTURES.iter().find(|a| a.name == name || a.debian == Some(name))
+}
+
+/// The role that a word asks for, whether it comes from the command's name or an argument.
+fn role(word: &str) -> Option<Role> {
+    let plain = word.strip_suffix("-static").unwrap_or(word);
+    if let Some(found) = architecture(plain) {
+        let refused = || Role::Unsupported(format!("{plain}: {} programs", found.name));
+        return Some(if found.supported { Role::User(Some(found)) } else { refused() });
+    }
+    match word {
+        "demo" => Some(Role::Demo),
+        "help" => Some(Role::Help),
+        _ if word.starts_with("system-") || OTHER_TOOLS.contains(&word) => Some(Role::Unsupported(word.to_owned())),
+        _ => None,
+    }
+}
+
+impl Call {
+    /// Understands a command line, its name included.
+    pub fn new(command_line: impl IntoIterator<Item = OsString>) -> Self {
+        let mut arguments: Vec<OsString> = command_line.into_iter().collect();
+        let path = if arguments.is_empty() { OsString::new() } else { arguments.remove(0) };
+        let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = if name.is_empty() { "isamorph".to_owned() } else { name };
+        let preserving = name.strip_suffix("-binfmt-P");
+        let preserves_argv0 = preserving.is_some();
+        let word = preserving.unwrap_or(&name);
+        let word = word.strip_prefix("isamorph-").or_else(|| word.strip_prefix("qemu-")).or(preserving);
+        if let Some(role) = word.and_then(role) {
+            return Call { name, role, preserves_argv0, arguments };
+        }
+        let first = arguments.first().and_then(|a| a.to_str()).and_then(|word| Some((word.to_owned(), role(word)?)));
+        let Some((word, role)) = first else {
+            return Call { name, role: Role::User(None), preserves_argv0, arguments };
+        };
+        arguments.remove(0);
+        let name = if matches!(role, Role::User(_)) { format!("{name}-{word}") } else { name };
+        Call { name, role, preserves_argv0, arguments }
+    }
+}
+
+/// Refuses a program of an architecture that is known and not supported; whatever else it is, loading will tell.
+///
+/// # Errors
+/// Such a program.
+pub fn check_program(program: &Path) -> Result<(), End> {
+    let mut start = [0; 20];
+    let file = std::fs::File::open(program);
+    if file.and_then(|mut file| file.read_exact(&mut start)).is_err() || !start.starts_with(b"\x7fELF") {
+        return Ok(());
+    }
+    let elf = (u16::from_le_bytes([start[18], start[19]]), start[4]);
+    match ARCHITECTURES.iter().find(|a| a.elf == elf) {
+        Some(found) if !found.supported => {
+            Err(End::unsupported(&format!("{}: {} programs", program.display(), found.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(line: &[&str]) -> Call {
+        Call::new(line.iter().map(OsString::from))
+    }
+
+    fn user(line: &[&str]) -> Option<&'static str> {
+        match call(line).role {
+            Role::User(Some(found)) => Some(found.name),
+            Role::User(None) => None,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_name_decides() {
+        for name in ["isamorph-i386", "qemu-i386", "qemu-i386-static", "/usr/bin/qemu-i386", "isamorph-i386-static"] {
+            assert_eq!(user(&[name, "prog"]), Some("i386"), "{name}");
+            assert_eq!(call(&[name, "prog"]).arguments, ["prog"], "{name}");
+        }
+        assert_eq!(call(&["isamorph-demo"]).role, Role::Demo);
+        assert!(call(&["/usr/libexec/qemu-binfmt/i386-binfmt-P", "prog", "name"]).preserves_argv0);
+        assert_eq!(user(&["/usr/libexec/qemu-binfmt/i386-binfmt-P", "prog", "name"]), Some("i386"));
+    }
+
+    #[test]
+    fn the_first_argument_decides_otherwise() {
+        for name in ["isamorph", "other", ""] {
+            assert_eq!(user(&[name, "i386", "prog"]), Some("i386"));
+            assert_eq!(call(&[name, "i386", "prog"]).arguments, ["prog"]);
+            assert_eq!(user(&[name, "./i386", "prog"]), None);
+            assert_eq!(user(&[name, "prog", "i386"]), None);
+            assert_eq!(call(&[name, "demo", "--rounds", "3"]).arguments, ["--rounds", "3"]);
+            assert_eq!(call(&[name, "help"]).role, Role::Help);
+        }
+        assert_eq!(call(&["isamorph", "i386"]).name, "isamorph-i386");
+        assert_eq!(call(&[]).name, "isamorph");
+    }
+
+    #[test]
+    fn what_is_missing_is_known() {
+        let names = ["x86_64", "arm", "aarch64", "amd64", "arm64", "armhf", "armel"];
+        for name in names.into_iter().chain(["system-x86_64", "system-arm", "img", "io", "nbd"]) {
+            for line in [vec!["isamorph", name], vec![&format!("isamorph-{name}")], vec![&format!("qemu-{name}")]] {
+                assert!(matches!(call(&line).role, Role::Unsupported(_)), "{line:?}");
+            }
+        }
+        assert_eq!(call(&["qemu-armhf-static"]).role, Role::Unsupported("armhf: arm programs".to_owned()));
+    }
+}

@@ -1,0 +1,71 @@
+//! Names of the guest's functions, for logs.
+
+use isamorph_ram::UserSpace;
+use object::elf::{FileHeader32, STT_FUNC};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, Sym as _};
+use object::{LittleEndian, elf};
+use std::path::Path;
+
+/// A function.
+#[derive(Debug, PartialEq, Eq)]
+struct Symbol {
+    start: u64,
+    end: u64,
+    name: String,
+}
+
+/// Functions of the program and its interpreter, by address.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    sorted: Vec<Symbol>,
+}
+
+impl Symbols {
+    /// Reads the symbol tables of the files that are mapped now. Files that cannot be read have no symbols.
+    pub fn of(space: &UserSpace) -> Self {
+        let mut sorted = Vec::new();
+        let mut previous = None;
+        for region in space.regions() {
+            let Some(name) = region.name.filter(|_| region.file.is_some()) else { continue };
+            if previous.as_ref() != Some(&name) {
+                let _ = add(Path::new(&*name), region.start, &mut sorted);
+            }
+            previous = Some(name);
+        }
+        sorted.sort_by_key(|symbol| symbol.start);
+        Symbols { sorted }
+    }
+
+    /// The function at an address.
+    pub fn find(&self, addr: u64) -> Option<&str> {
+        let after = self.sorted.partition_point(|symbol| symbol.start <= addr);
+        let symbol = &self.sorted[..after].last()?;
+        (addr < symbol.end).then_some(&*symbol.name)
+    }
+}
+
+/// Adds the functions of a file that is mapped from `start` on.
+fn add(path: &Path, start: u64, symbols: &mut Vec<Symbol>) -> Result<(), Box<dyn std::error::Error>> {
+    let data = std::fs::read(path)?;
+    let data = &*data;
+    let header = FileHeader32::<LittleEndian>::parse(data)?;
+    let order = header.endian()?;
+    let loads = header.program_headers(order, data)?.iter().filter(|p| p.p_type(order) == elf::PT_LOAD);
+    let lowest = loads.map(|p| u64::from(p.p_vaddr(order))).min().unwrap_or(0);
+    let bias = start.wrapping_sub(lowest & !(isamorph_ram::PAGE - 1));
+    let sections = header.sections(order, data)?;
+    let mut table = sections.symbols(order, data, elf::SHT_SYMTAB)?;
+    if table.is_empty() {
+        table = sections.symbols(order, data, elf::SHT_DYNSYM)?;
+    }
+    for symbol in table.iter().filter(|symbol| !symbol.is_undefined(order)) {
+        let (kind, size) = (symbol.st_type(), u64::from(symbol.st_size(order)));
+        // Labels in assembly code have neither type nor size.
+        if kind == STT_FUNC || kind == elf::STT_NOTYPE && symbol.is_definition(order) {
+            let start = bias.wrapping_add(symbol.st_value(order).into());
+            let name = String::from_utf8_lossy(symbol.name(order, table.strings())?).into_owned();
+            symbols.push(Symbol { start, end: start.saturating_add(size.max(1)), name });
+        }
+    }
+    Ok(())
+}
