@@ -17,7 +17,7 @@ pub enum Thunk {
     Indirect,
     /// The shadow stack ran empty: resets it, then as `Indirect`.
     Underflow,
-    /// Unlinked direct exit: r9 = host address inside the site's stub, pc already stored: [`ExitReason::Link`].
+    /// Unlinked direct exit, called from the site's stub, which has stored pc: [`ExitReason::Link`].
     Link,
     /// Leaves with [`ExitReason::Safepoint`]; pc already stored.
     Safepoint,
@@ -97,7 +97,7 @@ pub struct LinkSite {
     pub at: u32,
     /// Offset of the stub, which is where the field leads when unlinked.
     pub stub: u32,
-    /// End of the stub; the `Link` thunk's r9 lies in `stub .. stub_end`.
+    /// End of the stub; the exit's argument lies in `stub .. stub_end`.
     pub stub_end: u32,
     /// Guest address of the target.
     pub target: u64,

@@ -35,7 +35,8 @@ pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
     at(&ops, Thunk::Indirect);
     probe(&mut ops, backend.config.pc_shift);
     at(&ops, Thunk::Link);
-    dynasm!(ops; .arch x64; mov [r15 + EXIT_ARG], r9);
+    // The last byte of the stub's call is inside the stub, the return address no longer.
+    dynasm!(ops; .arch x64; pop r9; lea r9, [r9 - 1]; mov [r15 + EXIT_ARG], r9);
     reason(&mut ops, ExitReason::Link);
     for (thunk, why) in [
         (Thunk::Safepoint, ExitReason::Safepoint),

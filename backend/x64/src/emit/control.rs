@@ -152,8 +152,17 @@ impl Emitter<'_> {
     }
 
     fn leave(&mut self, pc: u64, thunk: Thunk) {
-        self.store_word(offset_of!(Header, pc), pc);
+        self.store_pc(pc);
         self.to_thunk(0xe9, thunk);
+    }
+
+    /// Stores the guest program counter; the upper half of a 32-bit guest's is always zero.
+    fn store_pc(&mut self, pc: u64) {
+        if self.wide_pc() {
+            return self.store_word(offset_of!(Header, pc), pc);
+        }
+        self.asm.op(Opcode::one(0xc7), 4, 0, Rm::Mem(Mem::state(offset_of!(Header, pc) as u32)));
+        self.asm.u32(pc as u32);
     }
 
     /// Stores a constant to a 64-bit field of the header without touching a register or the flags.
@@ -321,7 +330,7 @@ impl Emitter<'_> {
             self.ensure_root(i, self.guest_flags);
         }
         let pc = self.region.insns[usize::from(self.insn)].pc;
-        self.store_word(offset_of!(Header, pc), pc);
+        self.store_pc(pc);
         self.mov_imm(PC, u64::from(inst.imm));
         let fpu = self.backend.helpers.get(inst.imm as usize).is_some_and(|h| h.fpu);
         self.to_thunk(0xe8, if fpu { Thunk::HelperFpu } else { Thunk::Helper });
@@ -426,10 +435,9 @@ impl Emitter<'_> {
     fn link_stub(&mut self, index: usize, here: u32) {
         let site = self.out.links[index];
         self.asm.patch(site.at, here);
-        self.store_word(offset_of!(Header, pc), site.target);
-        // lea r9, [rip]: an address inside this stub names the site.
-        self.asm.code.extend_from_slice(&[0x4c, 0x8d, 0x0d, 0, 0, 0, 0]);
-        self.to_thunk(0xe9, Thunk::Link);
+        self.store_pc(site.target);
+        // The return address names the site; the thunk takes it off the shadow stack again.
+        self.to_thunk(0xe8, Thunk::Link);
         self.out.links[index].stub = here;
         self.out.links[index].stub_end = self.asm.pos();
     }
