@@ -311,7 +311,13 @@ impl Analysis {
     fn fold_rmw(&mut self, region: &Region, i: usize, inst: &Inst, start: usize) {
         let Some(o) = inst.args[0].as_inst().filter(|&o| o >= start) else { return };
         let op = &region.insts[o];
-        if !rmw_op(op.op) || self.facts[o].uses != 1 || self.facts[o].root != o as u32 || inst.mem().0 & !7 != 0 {
+        let by_value = is_shift(op.op) && op.args[1].as_const().is_none();
+        if !rmw_op(op.op)
+            || by_value
+            || self.facts[o].uses != 1
+            || self.facts[o].root != o as u32
+            || inst.mem().0 & !7 != 0
+        {
             return;
         }
         let Some(l) = op.args[0].as_inst() else { return };
@@ -387,8 +393,13 @@ fn quiet_between(region: &Region, from: usize, to: usize) -> bool {
     })
 }
 
-/// Operations that the host can apply to memory.
+/// Operations that the host can apply to memory; shifts only by a constant.
 fn rmw_op(op: Op) -> bool {
     use Op::*;
-    matches!(op, Add | Sub | Adc | Sbb | And | Or | Xor | Neg | Not | Shl | Shr | Sar | Rol | Ror)
+    matches!(op, Add | Sub | Adc | Sbb | And | Or | Xor | Neg | Not) || is_shift(op)
+}
+
+/// Shifts and rotations that have a memory form.
+pub(crate) fn is_shift(op: Op) -> bool {
+    matches!(op, Op::Shl | Op::Shr | Op::Sar | Op::Rol | Op::Ror)
 }

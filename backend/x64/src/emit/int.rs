@@ -78,12 +78,13 @@ impl Emitter<'_> {
         }
     }
 
-    /// A constant or folded load goes second when the operation commutes.
+    /// A constant or folded load goes second when the operation commutes. Of two constants the second stays where it
+    /// is: `inc` stands for a second operand of one.
     fn order(&self, inst: &Inst) -> (Value, Value) {
         let (a, b) = (inst.args[0], inst.args[1]);
         let commutes = !matches!(inst.op, Op::Sub | Op::Sbb);
         let folded = b.as_inst().is_some_and(|l| self.is_folded(l));
-        if commutes && a.as_const().is_some() && !folded { (b, a) } else { (a, b) }
+        if commutes && a.as_const().is_some() && b.as_const().is_none() && !folded { (b, a) } else { (a, b) }
     }
 
     /// The second operand: an immediate, a folded load, or a register.

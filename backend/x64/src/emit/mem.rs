@@ -3,6 +3,7 @@
 use super::Emitter;
 use super::int::Source;
 use crate::Unsupported;
+use crate::analysis::is_shift;
 use crate::asm::{Mem, NO_REG, Opcode, Rm};
 use crate::pins::VEC;
 use isamorph_ir::{Addr, Inst, Op, Type, Value};
@@ -268,10 +269,6 @@ impl Emitter<'_> {
         };
         self.store_int(ty.bytes(), source, mem);
     }
-}
-
-fn is_shift(op: Op) -> bool {
-    matches!(op, Op::Shl | Op::Shr | Op::Sar | Op::Rol | Op::Ror)
 }
 
 /// The host checks alignment only for whole vectors.
