@@ -43,7 +43,7 @@ static void trash_registers(void) {
     volatile long double x = noise;
     x = x * 3 + 1 / (x + 1);
     asm volatile("fninit; pcmpeqd %%xmm0, %%xmm0; pcmpeqd %%xmm1, %%xmm1; pxor %%xmm7, %%xmm7; std; cld; stc" ::
-                     : "xmm0", "xmm1", "xmm7", "cc");
+                     : "cc");
 }
 
 static void on_noise(int sig) {
@@ -278,6 +278,7 @@ static void *no_access;
 static void fault_run(void) {
     sigjmp_buf here;
     volatile uint32_t *bad = (volatile uint32_t *)((char *)no_access + 4 * dice(1000));
+    volatile int *volatile near_null = (volatile int *)16;
     uint32_t a = 7, c = 0, d = 0;
     landing = &here;
     switch (dice(5)) {
@@ -288,7 +289,7 @@ static void fault_run(void) {
         break;
     case 1:
         if (sigsetjmp(here, 1) == 0)
-            (void)*(volatile int *)16;
+            (void)*near_null;
         CHECK(fault_addr == 16 && fault_code == SEGV_MAPERR);
         break;
     case 2:
@@ -311,15 +312,18 @@ const struct activity signal_activities[] = {
     { "interrupt", 2, interrupt_run }, { "restart", 2, restart_run }, { "fault", 6, fault_run }, { NULL, 0, NULL },
 };
 
-static void install(int sig, void (*handler)(int), int flags, int mask_all) {
-    struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+static void install_action(int sig, struct sigaction action, int mask_all) {
     if (mask_all)
         sigfillset(&action.sa_mask);
     CHECK(sigaction(sig, &action, NULL) == 0);
 }
 
+static void install(int sig, void (*handler)(int), int flags, int mask_all) {
+    install_action(sig, (struct sigaction){ .sa_handler = handler, .sa_flags = flags }, mask_all);
+}
+
 static void install_info(int sig, void (*handler)(int, siginfo_t *, void *), int flags) {
-    install(sig, (void (*)(int))handler, flags | SA_SIGINFO, 1);
+    install_action(sig, (struct sigaction){ .sa_sigaction = handler, .sa_flags = flags | SA_SIGINFO }, 1);
 }
 
 void signals_init(void) {

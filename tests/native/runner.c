@@ -45,7 +45,6 @@ struct end {
 struct start start __attribute__((aligned(64)));
 static struct end end __attribute__((aligned(64)));
 u32 saved_esp;
-u32 exit_code;
 u8 stack[0x8000] __attribute__((aligned(64)));
 static u8 signal_stack[0x10000] __attribute__((aligned(64)));
 

@@ -208,7 +208,7 @@ fn describe(outcome: &Outcome) -> String {
                 }
                 Trap::Exception { code, arg } => format!("exception {code} {arg:#x}"),
                 Trap::Divide => "divide error".into(),
-                Trap::Float => "floating-point exception".into(),
+                Trap::Float(_) => "floating-point exception".into(),
             };
             format!("trap in {insn}: {trap}")
         }

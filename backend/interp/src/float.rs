@@ -4,7 +4,7 @@ use crate::regs::image;
 use crate::{Frame, Slot};
 use isamorph_host::fpexec::{self, FpTrap};
 use isamorph_host::fpu::DEFAULT_MXCSR;
-use isamorph_ir::{FlagSet, Inst, Lane, Op, Trap, Type};
+use isamorph_ir::{FlagSet, FloatUnit, Inst, Lane, Op, Trap, Type};
 
 /// Prefix and opcode of the SSE instruction that is an op on that lane, after the 0x0f byte (SDM vol. 2).
 fn encoding(op: Op, lane: Lane) -> (Option<u8>, u8) {
@@ -45,7 +45,8 @@ fn encoding(op: Op, lane: Lane) -> (Option<u8>, u8) {
 /// The guest's exception for what the host raised.
 pub(crate) fn guest_trap(trap: FpTrap) -> Trap {
     match trap {
-        FpTrap::X87 | FpTrap::Simd => Trap::Float,
+        FpTrap::X87 => Trap::Float(FloatUnit::X87),
+        FpTrap::Simd => Trap::Float(FloatUnit::Vector),
         // The encodings are SSE2 and x87 ones, which every host has; what is left is a host without memory.
         FpTrap::Illegal | FpTrap::Operand | FpTrap::NoMemory => panic!("floating-point unit not usable: {trap:?}"),
     }

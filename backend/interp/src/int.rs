@@ -1,7 +1,7 @@
 //! Integer arithmetic and its flags. Operands are zero above their type's width, and so are results.
 
 use crate::Slot;
-use isamorph_ir::{FlagSet, Trap, Type};
+use isamorph_ir::{FlagSet, Op, Trap, Type};
 
 /// The flag if the condition holds.
 pub(crate) fn flag(flag: FlagSet, condition: bool) -> FlagSet {
@@ -31,29 +31,56 @@ pub(crate) fn result_flags(ty: Type, bits: u64) -> FlagSet {
         | flag(FlagSet::P, (bits as u8).count_ones().is_multiple_of(2))
 }
 
+/// The ops that make up most of any program.
+#[inline]
+pub(crate) fn basic(op: Op, ty: Type, a: u64, b: u64) -> (u64, FlagSet) {
+    match op {
+        Op::Add => sum(ty, a, b, false),
+        Op::Sub => difference(ty, a, b, false),
+        Op::And => bitwise(ty, a & b),
+        Op::Or => bitwise(ty, a | b),
+        _ => bitwise(ty, a ^ b),
+    }
+}
+
 /// Sum of three; the carries out of every bit are the majority of the operands and the complement of the result.
-pub(crate) fn add(ty: Type, a: u64, b: u64, carry: bool) -> Slot {
+#[inline]
+fn sum(ty: Type, a: u64, b: u64, carry: bool) -> (u64, FlagSet) {
     let sum = a.wrapping_add(b).wrapping_add(u64::from(carry)) & ty.mask();
     let carries = (a & b) | ((a | b) & !sum);
     let flags = flag(FlagSet::C, sign(ty, carries))
         | flag(FlagSet::A, carries & 8 != 0)
         | flag(FlagSet::O, sign(ty, (a ^ sum) & (b ^ sum)));
-    Slot::arith(sum, flags | result_flags(ty, sum))
+    (sum, flags | result_flags(ty, sum))
 }
 
-/// `a − b − borrow`.
-pub(crate) fn sub(ty: Type, a: u64, b: u64, borrow: bool) -> Slot {
+/// `a + b + carry`.
+pub(crate) fn add(ty: Type, a: u64, b: u64, carry: bool) -> Slot {
+    let (bits, flags) = sum(ty, a, b, carry);
+    Slot::arith(bits, flags)
+}
+
+/// Difference of three.
+#[inline]
+fn difference(ty: Type, a: u64, b: u64, borrow: bool) -> (u64, FlagSet) {
     let difference = a.wrapping_sub(b).wrapping_sub(u64::from(borrow)) & ty.mask();
     let borrows = (!a & b) | ((!a | b) & difference);
     let flags = flag(FlagSet::C, sign(ty, borrows))
         | flag(FlagSet::A, borrows & 8 != 0)
         | flag(FlagSet::O, sign(ty, (a ^ b) & (a ^ difference)));
-    Slot::arith(difference, flags | result_flags(ty, difference))
+    (difference, flags | result_flags(ty, difference))
+}
+
+/// `a − b − borrow`.
+pub(crate) fn sub(ty: Type, a: u64, b: u64, borrow: bool) -> Slot {
+    let (bits, flags) = difference(ty, a, b, borrow);
+    Slot::arith(bits, flags)
 }
 
 /// The result of a bitwise op; A, which is undefined, is 0.
-pub(crate) fn logic(ty: Type, bits: u64) -> Slot {
-    Slot::arith(bits, result_flags(ty, bits))
+#[inline]
+fn bitwise(ty: Type, bits: u64) -> (u64, FlagSet) {
+    (bits, result_flags(ty, bits))
 }
 
 /// The flags of a product. S and P, which are undefined, are those of the low half; Z and A are 0.

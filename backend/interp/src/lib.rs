@@ -16,7 +16,7 @@ mod shift;
 mod vector;
 mod x87;
 
-use isamorph_ir::{CpuState, FlagSet, Helper, Memory, Op, RegTable, Region, Trap, Value};
+use isamorph_ir::{CpuState, FlagSet, Helper, Inst, Memory, Op, RegTable, Region, Trap, Value};
 
 /// How a region was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,6 +137,19 @@ impl Frame<'_> {
                     continue;
                 }
                 Op::ExitIf | Op::Branch => {}
+                // The frequent ops write their parts of the slot straight from registers; a slot that goes through
+                // memory is read back in other pieces than it was written in, which the host's store buffer dislikes.
+                Op::Get => self.slots[at].bits = self.get(inst.reg()),
+                Op::Set => self.set(inst.reg(), self.typed(inst)),
+                Op::Load => self.slots[at].bits = self.load(inst)?,
+                Op::Store => self.store(inst, self.typed(inst))?,
+                Op::Flags => self.slots[at].bits = u128::from(self.slot_flags(inst.args[0]).bits()),
+                Op::Add | Op::Sub | Op::And | Op::Or | Op::Xor => {
+                    let (a, b) = (self.value(inst.args[0]) as u64, self.value(inst.args[1]) as u64);
+                    let (bits, flags) = int::basic(inst.op, inst.ty, a, b);
+                    let slot = &mut self.slots[at];
+                    (slot.bits, slot.flags) = (u128::from(bits), flags);
+                }
                 _ => self.slots[at] = self.eval(inst)?,
             }
             at += 1;
@@ -152,9 +165,20 @@ impl Frame<'_> {
         }
     }
 
+    /// The first operand, of the instruction's type; integers are read as 64 bits.
+    fn typed(&self, inst: &Inst) -> u128 {
+        let v = inst.args[0];
+        if inst.ty.is_int() { u128::from(self.value(v) as u64) } else { self.value(v) }
+    }
+
     /// The value of a flags bundle.
     fn flags(&self, value: Value) -> FlagSet {
         FlagSet::from_bits_truncate(self.value(value) as u32)
+    }
+
+    /// The flags that an instruction defined.
+    fn slot_flags(&self, value: Value) -> FlagSet {
+        value.as_inst().map_or(FlagSet::empty(), |inst| self.slots[inst].flags)
     }
 
     /// What an instruction defined besides its result.

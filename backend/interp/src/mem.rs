@@ -24,7 +24,7 @@ impl Frame<'_> {
         Ok(addr)
     }
 
-    pub(crate) fn load(&self, inst: &Inst) -> Result<Slot, Trap> {
+    pub(crate) fn load(&self, inst: &Inst) -> Result<u128, Trap> {
         let mem = inst.mem();
         let mut raw = [0; 16];
         let bytes = &mut raw[..mem.bytes() as usize];
@@ -34,21 +34,20 @@ impl Frame<'_> {
         }
         let bits = u128::from_le_bytes(raw);
         if !mem.is_signed() {
-            return Ok(Slot::new(bits));
+            return Ok(bits);
         }
         let unused = 64 - 8 * mem.bytes();
-        Ok(Slot::int((((bits as u64) << unused) as i64 >> unused) as u64 & inst.ty.mask()))
+        Ok(u128::from((((bits as u64) << unused) as i64 >> unused) as u64 & inst.ty.mask()))
     }
 
-    pub(crate) fn store(&self, inst: &Inst, bits: u128) -> Result<Slot, Trap> {
+    pub(crate) fn store(&self, inst: &Inst, bits: u128) -> Result<(), Trap> {
         let mem = inst.mem();
         let mut raw = bits.to_le_bytes();
         let bytes = &mut raw[..mem.bytes() as usize];
         if mem.is_big_endian() {
             bytes.reverse();
         }
-        self.mem.write(self.accessed(inst, true)?, bytes)?;
-        Ok(Slot::default())
+        Ok(self.mem.write(self.accessed(inst, true)?, bytes)?)
     }
 
     /// `rmw` and `fetch`: `result` picks what the op defines from what was computed and the old value.
@@ -88,13 +87,17 @@ impl Frame<'_> {
     }
 }
 
+fn bitwise(ty: Type, bits: u64) -> Slot {
+    Slot::arith(bits, int::result_flags(ty, bits))
+}
+
 fn apply(op: AtomicOp, ty: Type, old: u64, operand: u64) -> Slot {
     match op {
         AtomicOp::Add => int::add(ty, old, operand, false),
         AtomicOp::Sub => int::sub(ty, old, operand, false),
-        AtomicOp::And => int::logic(ty, old & operand),
-        AtomicOp::Or => int::logic(ty, old | operand),
-        AtomicOp::Xor => int::logic(ty, old ^ operand),
+        AtomicOp::And => bitwise(ty, old & operand),
+        AtomicOp::Or => bitwise(ty, old | operand),
+        AtomicOp::Xor => bitwise(ty, old ^ operand),
         AtomicOp::Xchg => Slot::int(operand),
     }
 }

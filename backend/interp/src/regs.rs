@@ -4,7 +4,7 @@
 //! stack becomes register 0 and all registers become valid; writing one sets its exponent and sign to all ones
 //! (SDM vol. 1, 9.5.1 and 9.5.2).
 
-use crate::{Frame, Slot};
+use crate::Frame;
 use isamorph_ir::{CpuState, Pin, RegId};
 
 /// Offsets in an FXSAVE image (SDM vol. 1, table 10-2).
@@ -34,7 +34,7 @@ impl Frame<'_> {
         }
     }
 
-    pub(crate) fn set(&mut self, reg: RegId, bits: u128) -> Slot {
+    pub(crate) fn set(&mut self, reg: RegId, bits: u128) {
         match reg.as_local() {
             Some(local) => self.locals[local] = bits,
             None => {
@@ -46,7 +46,6 @@ impl Frame<'_> {
                 }
             }
         }
-        Slot::default()
     }
 
     /// Makes the x87 unit ready for MMX if the register is one of its.

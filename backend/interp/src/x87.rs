@@ -8,7 +8,7 @@ use crate::regs::{enter_mmx, image, read_u16};
 use crate::{Frame, Slot};
 use isamorph_host::fpexec;
 use isamorph_host::fpu::FxImage;
-use isamorph_ir::{FlagSet, Inst, Trap, X87Form, X87Op};
+use isamorph_ir::{FlagSet, FloatUnit, Inst, Trap, X87Form, X87Op};
 use std::ops::Range;
 
 /// Opcode, pointers to the last instruction and to its operand in an FXSAVE image (SDM vol. 1, table 10-2).
@@ -43,7 +43,7 @@ fn transfer(opcode: u8, digit: u8) -> Transfer {
 impl Frame<'_> {
     /// Offset of the FXSAVE image. The x87 ops belong to guests that have one; without one they are undefined.
     fn image_offset(&self) -> Result<u32, Trap> {
-        self.table.fxsave.ok_or(Trap::Float)
+        self.table.fxsave.ok_or(Trap::Float(FloatUnit::X87))
     }
 
     /// Runs `operate` on a copy of the image, and keeps the copy if it succeeds.
@@ -83,6 +83,9 @@ impl Frame<'_> {
         let (addr, mem, transfer) = (self.address(inst), self.mem, transfer(opcode, digit));
         self.on_image(|image| {
             let mut buffer = [0; 128];
+            if transfer != Transfer::StoreControl {
+                report_pending(image)?;
+            }
             if transfer == Transfer::Load {
                 mem.read(addr, &mut buffer[..size as usize])?;
             }
@@ -95,7 +98,11 @@ impl Frame<'_> {
                 Transfer::StoreControl => true,
                 Transfer::StoreNumber => unmasked_exceptions(image) & NO_RESULT == 0,
             };
-            if stored {
+            if !stored && transfer == Transfer::StoreNumber {
+                // The operand is writable, or there is a fault instead of the exception.
+                mem.read(addr, &mut buffer[..size as usize])?;
+            }
+            if transfer != Transfer::Load {
                 mem.write(addr, &buffer[..size as usize])?;
             }
             Ok(Slot::default())
@@ -121,6 +128,14 @@ impl Frame<'_> {
     pub(crate) fn x87_status(&self) -> u64 {
         self.table.fxsave.map_or(0, |base| u64::from(read_u16(self.state, base + image::FSW)))
     }
+}
+
+/// Raises a pending exception, which comes before any of the memory operand.
+fn report_pending(image: &mut FxImage) -> Result<(), Trap> {
+    if unmasked_exceptions(image) == 0 {
+        return Ok(());
+    }
+    fpexec::x87_reg(image, register_form(X87Op::Wait, 0)).map(drop).map_err(guest_trap)
 }
 
 /// The opcode bytes of a register form.

@@ -121,9 +121,11 @@ impl Analysis {
             }
             self.hints(region, pins, &mut walk, i, inst);
             let effects = inst.op.effects();
-            if effects.intersects(Effects::FAULT | Effects::EXIT) || matches!(inst.op, Op::Call) {
+            // Floating-point operations fault where the guest unmasks an exception.
+            let faults = effects.intersects(Effects::FAULT | Effects::FPENV);
+            if faults || effects.contains(Effects::EXIT) || matches!(inst.op, Op::Call) {
                 walk.epoch += 1;
-                if precise && effects.contains(Effects::FAULT) {
+                if precise && faults {
                     walk.flags = FlagSet::all();
                 }
             }

@@ -14,7 +14,7 @@ use isamorph_code::{ExitReason, Recipe, Thunk};
 use isamorph_host::fault::{FaultContext, Verdict};
 use isamorph_host::fpu::{self, FxImage};
 use isamorph_host::{Errno, signal};
-use isamorph_ir::{CpuState, FaultCause, FlagSet, HelperCx, MemFault, RegId, Trap};
+use isamorph_ir::{CpuState, FaultCause, FlagSet, FloatUnit, HelperCx, MemFault, RegId, Trap};
 use isamorph_ram::HostFault;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -181,6 +181,8 @@ pub extern "C" fn helper_entry(state: *mut CpuState, id: u32) -> u64 {
 
 /// The `si_code` of an integer division (`sigaction(2)`); the processor reports quotient overflow in the same way.
 const FPE_INTDIV: i32 = 1;
+/// #MF (SDM vol. 3, table 6-1).
+const X87_ERROR: u32 = 16;
 /// Signal numbers (`signal(7)`).
 const SIGBUS: i32 = 7;
 const SIGFPE: i32 = 8;
@@ -228,7 +230,8 @@ impl Running {
     fn classify(&self, cx: &FaultContext<'_>, site: &FaultSite) -> Option<Pending> {
         match cx.signal() {
             SIGFPE if cx.code() == FPE_INTDIV => Some(Pending::Trap(Trap::Divide)),
-            SIGFPE => Some(Pending::Trap(Trap::Float)),
+            SIGFPE if cx.trap_number() == X87_ERROR => Some(Pending::Trap(Trap::Float(FloatUnit::X87))),
+            SIGFPE => Some(Pending::Trap(Trap::Float(FloatUnit::Vector))),
             SIGSEGV | SIGBUS if cx.is_page_fault() => self.classify_access(cx, site),
             // A general-protection or alignment exception has no address.
             _ => Some(trap(MemFault { addr: 0, write: false, cause: FaultCause::Misaligned })),

@@ -83,13 +83,7 @@ impl Jit {
             *self.lacking().entry(u.what).or_default() += 1;
         })
     }
-    fn publish(
-        &self,
-        work: &Work,
-        key: Key,
-        origin: &Origin,
-        begun: Option<Instant>,
-    ) -> Result<Entry, PublishError> {
+    fn publish(&self, work: &Work, key: Key, origin: &Origin, begun: Option<Instant>) -> Result<Entry, PublishError> {
         let Work { compiled, .. } = work;
         let current = || origin.is_current(&self.core.space);
         let entry = self.cache.publish(key, &origin.ranges, compiled, &current)?;

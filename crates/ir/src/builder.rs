@@ -2,7 +2,7 @@
 
 use crate::op::{Op, X87Op};
 use crate::region::{Addr, Block, Const, Exit, ExitKind, GuestInsn, Inst, Region, Value};
-use crate::state::{RegId, RegTable};
+use crate::state::{Pin, RegId, RegTable};
 use crate::types::{AtomicOp, Cond, FlagSet, Lane, MemAttr, Type};
 
 /// Builds one region. The guest-register map makes redundant reads vanish: a register that was read or written in this
@@ -120,7 +120,9 @@ impl<'a> Builder<'a> {
         let ty = self.ty(v);
         if reg.as_local().is_none() {
             let at = usize::from(reg.0);
-            if self.current[at] == v {
+            // Writing an MMX register also changes the rest of the x87 register that it is part of.
+            let has_effects = matches!(self.table().def(reg).pin, Pin::X87(_));
+            if self.current[at] == v && !has_effects {
                 return;
             }
             self.current[at] = v;

@@ -54,7 +54,16 @@ pub enum Trap {
     /// A divide error: division by zero or quotient overflow in a division op.
     Divide,
     /// An unmasked floating-point exception.
-    Float,
+    Float(FloatUnit),
+}
+
+/// Whose floating-point exception it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FloatUnit {
+    /// The x87 unit's: pending since an earlier instruction.
+    X87,
+    /// That of the unit for scalar and vector operations.
+    Vector,
 }
 
 impl From<MemFault> for Trap {

@@ -226,15 +226,29 @@ impl CpuState {
     /// A register of at most 128 bits.
     pub fn get_wide(&self, table: &RegTable, reg: RegId) -> u128 {
         let def = table.def(reg);
-        let n = def.ty.bytes() as usize;
-        let mut raw = [0; 16];
-        raw[..n].copy_from_slice(self.bytes(def.offset, n));
-        u128::from_le_bytes(raw)
+        // Spelt out for the common widths, so that each is one load.
+        match def.ty.bytes() {
+            4 => u128::from(u32::from_le_bytes(self.array(def.offset))),
+            16 => u128::from_le_bytes(self.array(def.offset)),
+            n => {
+                let mut raw = [0; 16];
+                raw[..n as usize].copy_from_slice(self.bytes(def.offset, n as usize));
+                u128::from_le_bytes(raw)
+            }
+        }
+    }
+    fn array<const N: usize>(&self, offset: u32) -> [u8; N] {
+        let mut raw = [0; N];
+        raw.copy_from_slice(self.bytes(offset, N));
+        raw
     }
     /// Sets a register of at most 128 bits.
     pub fn set_wide(&mut self, table: &RegTable, reg: RegId, bits: u128) {
         let def = table.def(reg);
-        let n = def.ty.bytes() as usize;
-        self.bytes_mut(def.offset, n).copy_from_slice(&bits.to_le_bytes()[..n]);
+        match def.ty.bytes() {
+            4 => self.bytes_mut(def.offset, 4).copy_from_slice(&(bits as u32).to_le_bytes()),
+            16 => self.bytes_mut(def.offset, 16).copy_from_slice(&bits.to_le_bytes()),
+            n => self.bytes_mut(def.offset, n as usize).copy_from_slice(&bits.to_le_bytes()[..n as usize]),
+        }
     }
 }

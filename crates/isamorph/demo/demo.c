@@ -147,10 +147,12 @@ __attribute__((used, noreturn)) void start(char **stack)
 }
 
 __asm__(".globl _start\n"
+        ".type _start, @function\n"
         "_start:\n"
         "    xorl %ebp, %ebp\n"
         "    movl %esp, %eax\n"
         "    andl $-16, %esp\n"
         "    subl $12, %esp\n"
         "    pushl %eax\n"
-        "    call start\n");
+        "    call start\n"
+        ".size _start, . - _start\n");

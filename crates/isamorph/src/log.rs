@@ -39,9 +39,8 @@ impl Log {
             options.write(true).create(true).truncate(true).open(OsStr::from_bytes(&name))?;
         }
         let file = options.write(false).truncate(false).append(true).create(true).open(OsStr::from_bytes(&name))?;
-        let duplicate = |lowest| {
-            kernel::call(libc::SYS_fcntl, [file.as_raw_fd() as u64, libc::F_DUPFD_CLOEXEC as u64, lowest])
-        };
+        let duplicate =
+            |lowest| kernel::call(libc::SYS_fcntl, [file.as_raw_fd() as u64, libc::F_DUPFD_CLOEXEC as u64, lowest]);
         let fd = duplicate(LOWEST_FD).or_else(|_| duplicate(3)).map_err(|e| io::Error::from_raw_os_error(e.0))?;
         Ok(Log { fd: fd as RawFd })
     }

@@ -89,10 +89,7 @@ fn item(name: &str) -> Result<LogItems, End> {
     match ITEMS.iter().find(|(item, ..)| *item == name) {
         Some((_, Some(item), _)) => Ok(*item),
         _ if name == "all" => Ok(LogItems::all()),
-        None if !is_trace => Err(End::failed(format!(
-            "qemu: unknown log item '{name}'\n{}",
-            help().trim_end()
-        ))),
+        None if !is_trace => Err(End::failed(format!("qemu: unknown log item '{name}'\n{}", help().trim_end()))),
         _ => Err(End::unsupported(&format!("-d {name}"))),
     }
 }
@@ -101,4 +98,14 @@ fn help() -> String {
     let shown = ITEMS.iter().filter(|(_, item, _)| item.is_some());
     let lines = shown.map(|(name, _, what)| format!("{name:<15} {what}\n"));
     format!("Log items (comma separated):\n{}", lines.collect::<String>())
+}
+
+/// The items as documentation shows them.
+pub fn markdown() -> String {
+    let mut text = String::from("| item | what is logged |\n|---|---|\n");
+    for (name, item, what) in ITEMS {
+        let what = if item.is_some() { what } else { "not supported yet" };
+        text.push_str(&format!("| `{name}` | {what} |\n"));
+    }
+    text
 }

@@ -28,8 +28,10 @@ pub struct Settings {
     pub guest_base: Option<u64>,
     /// End of the guest's address space.
     pub reserved_va: Option<u64>,
-    /// What is logged.
+    /// What is logged (`-d`).
     pub log_items: LogItems,
+    /// Whether system calls are logged (`-strace`).
+    pub strace: bool,
     /// Guest addresses of the code that is logged; empty for all.
     pub log_filter: Vec<RangeInclusive<u64>>,
     /// Where the log goes; none for standard error.
@@ -130,7 +132,7 @@ options! {
     "t" <"rtsig"> QEMU_RTSIG_MAP; inherited; "map of real-time signals; accepted, all of them are the guest's anyway"
         => |_, v| value::signal_map(v);
     "d" <"items"> QEMU_LOG; inherited; "what to log, separated by commas; 'help' lists the items"
-        => |s, v| { s.log_items |= LogItems::parse(value::text("-d", v)?)?; Ok(()) };
+        => |s, v| { s.log_items = LogItems::parse(value::text("-d", v)?)?; Ok(()) };
     "dfilter" <"range,.."> QEMU_DFILTER; inherited; "log only code in START..END, START+SIZE or END-SIZE"
         => |s, v| { s.log_filter = value::ranges(v)?; Ok(()) };
     "D" <"logfile"> QEMU_LOG_FILENAME; inherited; "write the log to this file; %d is the process id"
@@ -139,9 +141,9 @@ options! {
     "one-insn-per-tb" QEMU_ONE_INSN_PER_TB; inherited; "translate every guest instruction on its own"
         => |s, _| { s.one_insn = true; Ok(()) };
     "tb-size" <"size"> QEMU_TB_SIZE; inherited; "size of the code cache in MiB"
-        => |s, v| { s.tb_size = Some(value::mebibytes("-tb-size", v)?); Ok(()) };
+        => |s, v| { s.tb_size = Some(value::mebibytes("-tb-size", v)?).filter(|size| *size != 0); Ok(()) };
     "strace" QEMU_STRACE; inherited; "log system calls"
-        => |s, _| { s.log_items |= LogItems::STRACE; Ok(()) };
+        => |s, _| { s.strace = true; Ok(()) };
     "seed" <"number"> QEMU_RAND_SEED; inherited; "seed of the random bytes that a program gets at its start"
         => |s, v| { s.seed = Some(value::number("-seed", v)?); Ok(()) };
     "trace" <"[[enable=]pattern][,..]"> QEMU_TRACE; once; "trace points (not supported yet)"

@@ -1,7 +1,7 @@
 //! Names of the guest's functions, for logs.
 
 use isamorph_ram::UserSpace;
-use object::elf::{FileHeader32, STT_FUNC};
+use object::elf::FileHeader32;
 use object::read::elf::{FileHeader as _, ProgramHeader as _, Sym as _};
 use object::{LittleEndian, elf};
 use std::path::Path;
@@ -58,14 +58,11 @@ fn add(path: &Path, start: u64, symbols: &mut Vec<Symbol>) -> Result<(), Box<dyn
     if table.is_empty() {
         table = sections.symbols(order, data, elf::SHT_DYNSYM)?;
     }
-    for symbol in table.iter().filter(|symbol| !symbol.is_undefined(order)) {
-        let (kind, size) = (symbol.st_type(), u64::from(symbol.st_size(order)));
-        // Labels in assembly code have neither type nor size.
-        if kind == STT_FUNC || kind == elf::STT_NOTYPE && symbol.is_definition(order) {
-            let start = bias.wrapping_add(symbol.st_value(order).into());
-            let name = String::from_utf8_lossy(symbol.name(order, table.strings())?).into_owned();
-            symbols.push(Symbol { start, end: start.saturating_add(size.max(1)), name });
-        }
+    for symbol in table.iter().filter(|s| s.st_type() == elf::STT_FUNC && !s.is_undefined(order)) {
+        let start = bias.wrapping_add(symbol.st_value(order).into());
+        let end = start.saturating_add(symbol.st_size(order).into());
+        let name = String::from_utf8_lossy(symbol.name(order, table.strings())?).into_owned();
+        symbols.push(Symbol { start, end, name });
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ pub mod signal;
 pub mod stack;
 pub mod strace;
 pub mod sys;
+pub mod sync;
 pub mod table;
 pub mod task;
 #[cfg(test)]

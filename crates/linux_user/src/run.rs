@@ -12,7 +12,7 @@ use isamorph_accel::Accel;
 use isamorph_guest::Guest;
 use isamorph_ir::Memory;
 use isamorph_ram::{Config, MapRequest, UserSpace};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -53,6 +53,10 @@ pub struct Options {
     pub reserved_va: Option<u64>,
     /// Where the log goes (`-D`); none for standard error.
     pub log: Option<LogSink>,
+    /// Whether system calls that nobody serves are logged (`-d unimp`).
+    pub unimp: bool,
+    /// Seed of the random bytes that the program gets at its start (`-seed`); none for the kernel's.
+    pub seed: Option<u64>,
     /// Called before the process ends, whichever way it is ended by the guest.
     pub at_exit: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -74,6 +78,8 @@ impl Options {
             guest_base: None,
             reserved_va: None,
             log: None,
+            unimp: false,
+            seed: None,
             at_exit: None,
         }
     }
@@ -84,10 +90,10 @@ impl Options {
             None => eprint!("{text}"),
         }
     }
-    /// Writes a line to the log, if there is one besides standard error.
+    /// Writes a line about something that is not implemented to the log, if that is wanted.
     pub fn log(&self, line: &str) {
-        if let Some(sink) = &self.log {
-            sink(&format!("{line}\n"));
+        if self.unimp {
+            self.log_raw(&format!("{line}\n"));
         }
     }
     /// Calls [`Options::at_exit`].
@@ -183,7 +189,7 @@ fn prepare(options: Options, make_accel: MakeAccel<'_>, ignored: SigSet) -> Resu
         argv: &argv,
         envp: &options.envp,
         execfn: &CString::new(options.program.as_os_str().as_bytes()).map_err(|_| EFAULT)?,
-        random: random_bytes()?,
+        random: random_bytes(options.seed)?,
     };
     let ranges = stack::build(&space, &start, stack)?;
     let entry = interpreter.map_or(program.entry, |i| i.entry);
@@ -253,10 +259,25 @@ fn map_trampoline(space: &UserSpace, abi: &dyn Abi) -> Result<u64, StartError> {
     Ok(at)
 }
 
-fn random_bytes() -> Result<[u8; 16], Errno> {
+fn random_bytes(seed: Option<u64>) -> Result<[u8; 16], Errno> {
     let mut bytes = [0; 16];
+    if let Some(seed) = seed {
+        for (word, index) in bytes.chunks_exact_mut(8).zip(1..) {
+            word.copy_from_slice(&scramble(seed, index).to_le_bytes());
+        }
+        return Ok(bytes);
+    }
     crate::kernel::call(libc::SYS_getrandom, [bytes.as_mut_ptr() as u64, 16, 0])?;
     Ok(bytes)
+}
+
+/// Number `index` of the sequence of a seed: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+/// generators).
+fn scramble(seed: u64, index: u64) -> u64 {
+    let z = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]

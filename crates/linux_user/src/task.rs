@@ -8,7 +8,7 @@ use crate::signal::{Sighand, TaskSignals};
 use isamorph_accel::{Accel, Vcpu};
 use isamorph_ir::{CpuState, RegTable};
 use isamorph_ram::UserSpace;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;

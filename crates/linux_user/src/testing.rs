@@ -10,7 +10,7 @@ use crate::task::{Cx, ImageRanges, Process, Task};
 use isamorph_accel::{Accel, Stop, Vcpu};
 use isamorph_ir::CpuState;
 use isamorph_ram::{Config, MapRequest, UserSpace};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

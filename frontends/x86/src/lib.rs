@@ -91,6 +91,8 @@ impl Guest for X86 {
         options.set_gas_show_mnemonic_size_suffix(true);
         options.set_first_operand_char_index(9);
         options.set_space_after_operand_separator(true);
+        options.set_uppercase_hex(false);
+        options.set_branch_leading_zeros(false);
         formatter.format(&insn, out);
         insn.len().max(1)
     }

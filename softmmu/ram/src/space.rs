@@ -202,6 +202,16 @@ impl UserSpace {
         mut access: impl FnMut(usize) -> Result<R, usize>,
     ) -> Result<R, MemFault> {
         let host = self.host_ptr(addr);
+        // Nearly every access: within one page that allows it and holds no translated code.
+        let flags = self.pages.get(addr);
+        let one_page = addr % PAGE + (len as u64) <= PAGE;
+        if one_page
+            && flags.allows(write)
+            && !(write && flags.intersects(PageFlags::TRANSLATED))
+            && let Ok(done) = access(host)
+        {
+            return Ok(done);
+        }
         loop {
             if write { self.prepare_write(addr, len as u64) } else { self.check(addr, len as u64, false) }?;
             if let Ok(done) = access(host) {

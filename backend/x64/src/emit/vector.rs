@@ -202,10 +202,13 @@ impl Emitter<'_> {
         }
     }
 
-    /// Gets the first operand into the register that the result will be computed in.
+    /// Gets the first operand into the register that the result will be computed in. If the operation may fault, that
+    /// is no pinned register with another value.
     fn copy_operand(&mut self, i: usize, a: Value, source: Source) -> u8 {
         let ra = self.reg(a);
-        let d = self.dest_avoiding(i, Some(ra), vector_mask(source) & !(1 << ra));
+        let faults = self.region.insts[i].op.effects().contains(isamorph_ir::Effects::FPENV);
+        let wanted = self.wanted_register(i).filter(|_| faults).map_or(0, |r| 1 << r);
+        let d = self.dest_avoiding(i, Some(ra), (vector_mask(source) | wanted) & !(1 << ra));
         self.move_vector(d, ra);
         d
     }
@@ -224,7 +227,9 @@ impl Emitter<'_> {
             Some(l) => Source::Rm(Rm::Mem(self.guest_mem(self.region.insts[l].imm))),
             None => Source::Rm(Rm::Reg(self.reg(inst.args[1]))),
         };
-        let d = self.copy_operand(i, inst.args[0], source);
+        // The packed forms of these have one operand, given twice.
+        let is_unary = matches!(inst.op, Op::FSqrt | Op::FRcp | Op::FRsqrt) && inst.args[0] == inst.args[1];
+        let d = if is_unary { self.dest(i, None) } else { self.copy_operand(i, inst.args[0], source) };
         let Source::Rm(rm) = source else { return };
         let rm = match rm {
             Rm::Reg(r) => Rm::Reg(r - VEC),

@@ -1,6 +1,6 @@
 //! Paths: the sysroot, and the files of `/proc` that would show the emulator instead of the guest.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};

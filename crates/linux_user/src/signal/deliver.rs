@@ -103,6 +103,8 @@ impl Cx {
 
     /// An exception of the guest's code: the signal for it cannot be blocked or ignored.
     pub fn raise_trap(&mut self, trap: Trap) {
+        // The status words tell what kind of floating-point exception it is.
+        self.vcpu.sync_fpu();
         let (info, fault) = self.abi().trap(self.state(), trap);
         self.task.fault = fault;
         self.force(info);

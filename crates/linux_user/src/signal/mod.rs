@@ -15,7 +15,7 @@ pub mod info;
 
 use crate::convert::record::{Ulong, record};
 use host::Pending;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
 /// Number of signals; they are numbered from 1.

@@ -205,27 +205,26 @@ fn hold(slot: &mut Held, value: Held) -> u64 {
 }
 
 impl Cx {
-    /// A pointer to a guest buffer for the host kernel. Programs pass lengths beyond the end of their buffer's mapping
-    /// when they know that less will be transferred, so only the first byte has to be accessible: the kernel finds the
-    /// rest out. The buffer never reaches out of the guest's address space.
+    /// A pointer to a guest buffer for the host kernel. Programs pass lengths beyond the end of their buffer's mapping,
+    /// or bad pointers, when they know that less will be transferred; so the kernel is left to find bad memory, which
+    /// is as inaccessible to it as to the guest. The buffer never reaches out of the guest's address space.
     ///
     /// # Errors
-    /// `EFAULT` when the buffer starts badly, wraps around or leaves the address space.
+    /// `EFAULT` when the buffer wraps around or leaves the address space.
     pub fn host_buffer(&self, addr: u64, len: u64, access: Access) -> SysResult {
+        let space = self.space();
         let end = addr.checked_add(len).ok_or(EFAULT)?;
-        if end > self.space().limit() {
+        // Below the lowest address there may be something else, unless it is the host's own lowest.
+        let below = addr < space.lowest() && space.host_base() != 0;
+        if end > space.limit() || below && len != 0 {
             return Err(EFAULT);
         }
         let write = access == Access::Write;
-        let good = match self.space().check(addr, len, write) {
-            Ok(()) => len,
-            Err(bad) if bad.addr > addr => bad.addr - addr,
-            Err(_) => return Err(EFAULT),
-        };
-        if write {
-            self.space().prepare_write(addr, good).map_err(|_| EFAULT)?;
+        let good = space.check(addr, len, write).map_or_else(|bad| bad.addr.saturating_sub(addr), |()| len);
+        if write && good != 0 {
+            space.prepare_write(addr, good).map_err(|_| EFAULT)?;
         }
-        Ok(self.space().host_ptr(addr) as u64)
+        Ok(space.host_ptr(addr) as u64)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::kernel::call;
 use crate::memory::Access;
 use crate::table::SysResult;
 use crate::task::Cx;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::LazyLock;
 
 forward! {
@@ -67,6 +67,11 @@ forward! {
 
 /// Cookies for large positions in directories. One for the process: they are found by the directory's identity.
 static COOKIES: LazyLock<Mutex<CookieTables>> = LazyLock::new(Mutex::default);
+
+/// Keeps other threads from the cookies, while this one forks.
+pub fn lock_cookies() -> impl Drop {
+    COOKIES.lock()
+}
 
 /// Device and inode number of a directory that is open; `None` for other files.
 fn directory_identity(fd: u64) -> Option<(u64, u64)> {

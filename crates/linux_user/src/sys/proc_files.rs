@@ -61,7 +61,10 @@ pub(crate) fn open(cx: &Cx, file: ProcFile, flags: u32) -> SysResult {
     };
     let cloexec = if flags & libc::O_CLOEXEC as u32 != 0 { u64::from(libc::MFD_CLOEXEC) } else { 0 };
     let fd = memfd(c"proc", cloexec)?;
-    fill(fd, &content).inspect_err(|_| drop(call(libc::SYS_close, [fd])))?;
+    if let Err(e) = fill(fd, &content) {
+        let _ = call(libc::SYS_close, [fd]);
+        return Err(e);
+    }
     Ok(fd)
 }
 

@@ -321,6 +321,7 @@ fn new_process(cx: &mut Cx, request: &CloneRequest) -> SysResult {
     let state = cx.child_state(request)?;
     let _brk = process.brk.lock();
     let _limits = process.limits.lock();
+    let _cookies = super::io::lock_cookies();
     let mut outcome = Err(ENOSYS);
     process.task_locks(&cx.task, || {
         process.accel.with_quiescence(&mut || {

@@ -169,7 +169,10 @@ fn directories_have_positions_that_fit() {
         // Going back to the position after the tenth entry gives the eleventh.
         assert_eq!(g.ok("lseek", &[fd, all[9].1, 0]), all[9].1);
         let rest = list(&mut g, fd, wide);
-        assert_eq!(rest.iter().map(|(n, _)| n).collect::<Vec<_>>(), all[10..].iter().map(|(n, _)| n).collect::<Vec<_>>());
+        assert_eq!(
+            rest.iter().map(|(n, _)| n).collect::<Vec<_>>(),
+            all[10..].iter().map(|(n, _)| n).collect::<Vec<_>>()
+        );
         g.ok("close", &[fd]);
     }
 }

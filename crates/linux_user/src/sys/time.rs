@@ -142,7 +142,7 @@ pub(crate) fn sigevent(cx: &Cx, addr: u64) -> Result<Buffer, Errno> {
     if !(1..=64).contains(&event.signo) && event.notify & !libc::SIGEV_THREAD_ID == libc::SIGEV_SIGNAL {
         return Err(EINVAL);
     }
-    debug_assert!(SIGEVENT_SIZE <= crate::convert::record::MAX_RECORD);
+    const { assert!(SIGEVENT_SIZE <= crate::convert::record::MAX_RECORD) };
     Ok(Buffer::host(&event))
 }
 
@@ -156,6 +156,9 @@ pub fn timer_create(cx: &mut Cx, [clock, event, out, ..]: [u64; 6]) -> SysResult
     let mut id = Buffer::default();
     call(libc::SYS_timer_create, [clock, event, id.addr()])?;
     let id: i32 = id.read();
-    cx.write(out, &id).inspect_err(|_| drop(call(libc::SYS_timer_delete, [id as u64])))?;
+    if let Err(e) = cx.write(out, &id) {
+        let _ = call(libc::SYS_timer_delete, [id as u64]);
+        return Err(e);
+    }
     Ok(0)
 }

@@ -44,6 +44,8 @@ pub(crate) struct Lifter<'r> {
     /// Parts of registers that were taken last: full value, type, bit offset, part. A region is one block, so that they
     /// stay valid.
     parts: [(Value, Type, u32, Value); 4],
+    /// Whether an MMX instruction has looked for pending x87 exceptions, and none can have come up since.
+    mmx_ready: bool,
     /// Whether a terminator ended the region.
     done: bool,
 }
@@ -52,7 +54,7 @@ impl<'r> Lifter<'r> {
     fn new(region: &'r mut Region, pc: u64, mode: Mode) -> Self {
         let b = Builder::new(region, &state::I386, pc);
         let parts = [(Value::NONE, Type::None, 0, Value::NONE); 4];
-        Lifter { b, insn: Instruction::default(), pc, next: pc, mode, ea: None, parts, done: false }
+        Lifter { b, insn: Instruction::default(), pc, next: pc, mode, ea: None, parts, mmx_ready: false, done: false }
     }
     /// Lifts one instruction; false if no family knows it (the region then ends with #UD).
     fn step(&mut self, insn: &Instruction) -> bool {

@@ -320,6 +320,7 @@ impl Lifter<'_> {
     pub(crate) fn call(&mut self, helper: HelperId, ty: Type, args: &[Value]) -> Value {
         let v = self.b.call(helper, ty, args);
         self.b.forget_all();
+        self.mmx_ready = false;
         v
     }
     /// Flags of `v` compared with zero.

@@ -11,6 +11,7 @@ use isamorph_ir::{Lane, MemAttr, Op, Type, Value};
 /// Lifts a SIMD or x87 instruction; `false` if it is none, or one that has no lifting. String instructions, two of
 /// which share their mnemonics with scalar double-precision ones, must not come here.
 pub(crate) fn lift_simd(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
+    x87::report_pending(cx, insn);
     if let Some(row) = family(insn.mnemonic()) {
         lift_family(cx, insn, row);
         return true;

@@ -2,7 +2,7 @@
 
 use super::Lifter;
 use crate::state;
-use iced_x86::{Code, Instruction, Register};
+use iced_x86::{Code, Instruction, OpKind, Register};
 use isamorph_ir::{Cond, RegId, X87Form, X87Op};
 
 /// Lifts the instruction if it is one of these.
@@ -116,9 +116,20 @@ pub(super) fn operate(cx: &mut Lifter<'_>, kind: X87Op, st: u32) {
     forget_mmx(cx);
 }
 
+/// An MMX instruction reports a pending x87 exception before it does anything else (SDM vol. 3, 13.5); then MMX code
+/// causes none.
+pub(super) fn report_pending(cx: &mut Lifter<'_>, insn: &Instruction) {
+    let names_mmx = |n| insn.op_kind(n) == OpKind::Register && insn.op_register(n).is_mm();
+    if !cx.mmx_ready && (0..insn.op_count()).any(names_mmx) {
+        cx.b.x87(X87Op::Wait, 0);
+        cx.mmx_ready = true;
+    }
+}
+
 /// Forgets the MMX registers: they are the registers of the stack, and every use after an x87 operation makes the
 /// transition to MMX again.
 fn forget_mmx(cx: &mut Lifter<'_>) {
+    cx.mmx_ready = false;
     for n in 0..8 {
         cx.b.forget(RegId(state::MM0.0 + n));
     }

@@ -2,7 +2,7 @@
 
 use crate::abi::FaultRecord;
 use crate::signal::info::{SI_KERNEL, SigInfo};
-use isamorph_ir::{CpuState, FaultCause, MemFault, Trap};
+use isamorph_ir::{CpuState, FaultCause, FloatUnit, MemFault, Trap};
 use isamorph_x86::state::{self as x86, MXCSR};
 use libc::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
 
@@ -72,7 +72,8 @@ pub fn signal(state: &CpuState, trap: Trap) -> (SigInfo, FaultRecord) {
     match trap {
         Trap::Memory(fault) => memory(fault),
         Trap::Divide => vector(state, DIVIDE, 0),
-        Trap::Float => vector(state, float_vector(state), 0),
+        Trap::Float(FloatUnit::X87) => vector(state, FPU, 0),
+        Trap::Float(FloatUnit::Vector) => vector(state, SIMD, 0),
         Trap::Exception { code, arg } => vector(state, code, arg as u32),
     }
 }
@@ -114,11 +115,6 @@ fn fpu_pending(state: &CpuState) -> u32 {
 fn simd_pending(state: &CpuState) -> u32 {
     let mxcsr = state.get(&x86::I386, MXCSR) as u32;
     mxcsr & !(mxcsr >> 7) & 0x3f
-}
-
-/// Whether an unmasked floating-point exception is the x87 unit's or the SSE unit's.
-fn float_vector(state: &CpuState) -> u32 {
-    if fpu_pending(state) != 0 { FPU } else { SIMD }
 }
 
 /// The code for a set of exception flags I D Z O U P; several at once are told in the order Linux looks at them.
@@ -175,9 +171,9 @@ mod tests {
         let image = x86::fxsave_image_mut(&mut state);
         image[0] = 0x7b; // zero divide unmasked
         image[2] = 0x24; // zero divide and precision
-        assert_eq!(signal(&state, Trap::Float).0.code, FPE_FLTDIV);
+        assert_eq!(signal(&state, Trap::Float(FloatUnit::X87)).0.code, FPE_FLTDIV);
         let mut state = super::super::I386.start(0, 0);
         state.set(&x86::I386, MXCSR, 0x1f80 & !(1 << 7) | 1);
-        assert_eq!(signal(&state, Trap::Float).0.code, FPE_FLTINV);
+        assert_eq!(signal(&state, Trap::Float(FloatUnit::Vector)).0.code, FPE_FLTINV);
     }
 }
