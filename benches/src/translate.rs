@@ -8,6 +8,7 @@ use isamorph_code::Compiled;
 use isamorph_guest::{CodeSource, Guest, Limits};
 use isamorph_ir::Region;
 use isamorph_ir::verify::verify;
+use isamorph_opt::Optimizer;
 use isamorph_x64::{Backend, Config, Scratch};
 use isamorph_x86::X86;
 use object::{Object, ObjectSection, SectionKind};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 const BATCH: usize = 256;
 
 /// Where the time goes.
-pub const PHASES: &[&str] = &["decode and lift", "compile"];
+pub const PHASES: &[&str] = &["decode and lift", "optimise", "compile"];
 
 /// What it took to translate a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,6 +79,7 @@ struct Bench {
     guest: X86,
     backend: Backend,
     regions: Vec<Region>,
+    optimizer: Optimizer,
     scratch: Scratch,
     compiled: Compiled,
     cost: Cost,
@@ -97,6 +99,7 @@ impl Bench {
             backend: Backend::new(guest.table(), guest.helpers(), config),
             guest,
             regions: vec![Region::default(); BATCH],
+            optimizer: Optimizer::default(),
             scratch: Scratch::default(),
             compiled: Compiled::default(),
             cost: Cost::default(),
@@ -112,6 +115,9 @@ impl Bench {
             self.cost.regions += count;
             self.cost.guest_bytes += pc - start;
             if self.phases > 1 {
+                self.optimise(count);
+            }
+            if self.phases > 2 {
                 self.compile(count);
             }
         }
@@ -137,6 +143,14 @@ impl Bench {
         count
     }
 
+    fn optimise(&mut self, count: usize) {
+        let start = Instant::now();
+        for region in &mut self.regions[..count] {
+            self.optimizer.run(region, self.guest.table());
+        }
+        self.cost.times[1] += start.elapsed();
+    }
+
     fn compile(&mut self, count: usize) {
         let start = Instant::now();
         for region in &self.regions[..count] {
@@ -145,6 +159,6 @@ impl Bench {
             self.cost.refused += usize::from(compiled.is_err());
             self.cost.host_bytes += self.compiled.code.len();
         }
-        self.cost.times[1] += start.elapsed();
+        self.cost.times[2] += start.elapsed();
     }
 }

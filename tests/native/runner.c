@@ -20,6 +20,9 @@ typedef unsigned char u8;
 /* A page of read-only data follows the window; around both nothing is mapped. */
 #define READ_ONLY (WINDOW + WINDOW_LEN)
 #define PAGE 0x1000u
+/* Above the program; everything here is unmapped. */
+#define REST 0x40000000u
+#define REST_END 0xffffe000u
 
 /* Seconds that a batch may take. */
 #define PATIENCE 240
@@ -29,7 +32,6 @@ enum { NR_EXIT = 1, NR_READ = 3, NR_WRITE = 4, NR_ALARM = 27, NR_MUNMAP = 91, NR
 enum { SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11 };
 enum { SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_ONSTACK = 0x08000000, SA_NODEFER = 0x40000000 };
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_PRIVATE_FIXED_ANONYMOUS = 0x32 };
-enum { AT_SYSINFO_EHDR = 33 };
 
 /* Registers in the order of the encoding: eax ecx edx ebx esp ebp esi edi. */
 struct start {
@@ -62,7 +64,7 @@ struct siginfo {
 };
 
 __asm__(
-    ".globl _start\n_start: mov %esp, %eax; mov $stack + 0x8000, %esp; push %eax; call begin\n"
+    ".globl _start\n_start: mov $stack + 0x8000, %esp; call begin\n"
     /* Loads everything and jumps; the signal handler continues at `back`. */
     ".globl enter\nenter: pusha; mov %esp, saved_esp\n"
     "fxrstor start + 64\n"
@@ -153,21 +155,9 @@ static void send(const void *from, u32 len) {
     }
 }
 
-static void set_up(u32 *initial) {
-    u32 *p = initial + 1 + *initial + 1;
-    while (*p++)
-        ;
-    u32 vdso = 0;
-    for (; p[0]; p += 2)
-        if (p[0] == AT_SYSINFO_EHDR)
-            vdso = p[1];
-    u32 low = ((u32)initial & -PAGE) - 0x40000, high = low + 0x240000;
-    if (high > 0xffffe000u || high < low)
-        high = 0xffffe000u;
-    call(NR_MUNMAP, low, high - low, 0, 0, 0);
-    /* The data pages of the vDSO are in front of it. */
-    if (vdso)
-        call(NR_MUNMAP, vdso - 0x8000, 0xb000, 0, 0, 0);
+static void set_up(void) {
+    /* The stack, the vDSO and whatever else is not part of the program. */
+    call(NR_MUNMAP, REST, REST_END - REST, 0, 0, 0);
 
     if (map(CODE, CODE_LEN, PROT_READ | PROT_WRITE | PROT_EXEC) != (long)CODE)
         leave(6);
@@ -189,8 +179,8 @@ static void set_up(u32 *initial) {
     __asm__ volatile("mov %0, %%gs" : : "r"(area[0] * 8 + 3));
 }
 
-void begin(u32 *initial) {
-    set_up(initial);
+void begin(void) {
+    set_up();
     u32 count;
     while (receive(&count, sizeof count) == sizeof count) {
         call(NR_ALARM, PATIENCE, 0, 0, 0, 0);

@@ -40,6 +40,8 @@ pub struct Settings {
     pub log_append: bool,
     /// Whether every guest instruction is a region of its own.
     pub one_insn: bool,
+    /// Whether the flags in a signal frame are exact even where nothing reads them any more.
+    pub precise: bool,
     /// Size of the code cache in bytes.
     pub tb_size: Option<usize>,
     /// Seed of the random numbers that a program gets at its start.

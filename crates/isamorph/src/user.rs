@@ -91,6 +91,7 @@ struct Runner {
     kind: Kind,
     tb_size: Option<usize>,
     one_insn: bool,
+    precise: bool,
     engine: OnceLock<Arc<Engine>>,
 }
 
@@ -113,7 +114,8 @@ impl Runner {
             statistics: settings.statistics.then(Statistics::default),
         });
         let kind = settings.kind.unwrap_or(Kind::Jit);
-        Ok(Runner { sink, kind, tb_size: settings.tb_size, one_insn: settings.one_insn, engine: OnceLock::new() })
+        let Settings { tb_size, one_insn, precise, .. } = *settings;
+        Ok(Runner { sink, kind, tb_size, one_insn, precise, engine: OnceLock::new() })
     }
 
     /// The options of the Linux layer.
@@ -154,6 +156,7 @@ impl Runner {
         let mut config = EngineConfig::new(guest, space);
         config.kind = self.kind;
         config.tb_size_bytes = self.tb_size.unwrap_or(config.tb_size_bytes);
+        config.precise = self.precise;
         if self.one_insn {
             config.max_insns = 1;
         }

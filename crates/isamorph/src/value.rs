@@ -140,6 +140,7 @@ interp  interprets it; 'tcg,backend=interp' is the same
 Properties:
 backend=jit|interp        whether tcg compiles or interprets
 one-insn-per-tb=on|off    whether every guest instruction is translated on its own
+precise=on|off            whether signal handlers see exact flags even where nothing reads them any more
 tb-size=MIB               size of the code cache
 thread=single|multi       accepted: every guest thread is a host thread
 ";
@@ -168,6 +169,8 @@ fn property(settings: &mut Settings, text: &str) -> Option<Result<(), End>> {
         ("backend", "jit") => settings.kind = Some(Kind::Jit),
         ("backend", "interp") => settings.kind = Some(Kind::Interp),
         ("thread", "single" | "multi") => {}
+        ("precise", "on") => settings.precise = true,
+        ("precise", "off") => settings.precise = false,
         ("one-insn-per-tb", "on") => settings.one_insn = true,
         ("one-insn-per-tb", "off") => settings.one_insn = false,
         ("tb-size", size) => return Some(mebibytes("-accel", OsStr::new(size)).map(|n| settings.tb_size = Some(n))),

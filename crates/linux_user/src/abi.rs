@@ -2,12 +2,12 @@
 
 use crate::convert::Model;
 use crate::convert::misc::Layouts;
+use crate::errno::Errno;
 use crate::signal::frame::Delivery;
 use crate::signal::info::SigInfo;
 use crate::table::{SysResult, SyscallTable};
 use crate::task::Cx;
 use isamorph_guest::Guest;
-use crate::errno::Errno;
 use isamorph_ir::{CpuState, Trap};
 use std::sync::Arc;
 

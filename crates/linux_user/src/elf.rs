@@ -400,8 +400,15 @@ mod tests {
             let mut ident = [0; 16];
             ident[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, 1, 1]);
             let header = Header {
-                ident, kind, machine: 3, version: 1, entry: Ulong(0x0804_8100), phoff: Ulong(52), ehsize: 52,
-                phentsize: 32, ..Header::default()
+                ident,
+                kind,
+                machine: 3,
+                version: 1,
+                entry: Ulong(0x0804_8100),
+                phoff: Ulong(52),
+                ehsize: 52,
+                phentsize: 32,
+                ..Header::default()
             };
             Builder { header, phdrs: Vec::new(), body: Vec::new() }
         }

@@ -16,6 +16,17 @@ pub fn call<const N: usize>(nr: libc::c_long, args: [u64; N]) -> SysResult {
     result(unsafe { host::syscall(nr, a) })
 }
 
+/// The time of a clock, seconds and nanoseconds. Most clocks are read without entering the kernel.
+///
+/// # Errors
+/// `EINVAL` for a clock that does not exist.
+pub fn clock_gettime(clock: i32) -> Result<[i64; 2], Errno> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is written before the call returns.
+    let r = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    if r == 0 { Ok([time.tv_sec, time.tv_nsec]) } else { Err(Errno::last()) }
+}
+
 /// The kernel's convention: error numbers are returned negated.
 fn result(raw: i64) -> SysResult {
     if (-4095..0).contains(&raw) { Err(Errno(-raw as i32)) } else { Ok(raw as u64) }
@@ -88,11 +99,7 @@ const CHILD_STACK: usize = 1 << 20;
 ///
 /// # Errors
 /// What the kernel returns.
-pub fn vfork_process(
-    flags: u64,
-    exit_signal: i32,
-    child: &mut dyn FnMut() -> i32,
-) -> Result<(u64, i32), Errno> {
+pub fn vfork_process(flags: u64, exit_signal: i32, child: &mut dyn FnMut() -> i32) -> Result<(u64, i32), Errno> {
     type Child<'a> = &'a mut dyn FnMut() -> i32;
     extern "C" fn enter(child: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the pointer is that of `child` below, which the sleeping parent keeps alive and does not touch.
@@ -106,9 +113,7 @@ pub fn vfork_process(
     let (mut pidfd, mut child): (i32, Child<'_>) = (-1, child);
     let flags = flags as i32 | libc::CLONE_VM | libc::CLONE_VFORK | exit_signal;
     // SAFETY: the stack is fresh and stays mapped while the child can use it, because the parent sleeps until it cannot.
-    let pid = unsafe {
-        libc::clone(enter, top as *mut libc::c_void, flags, (&raw mut child).cast(), &raw mut pidfd)
-    };
+    let pid = unsafe { libc::clone(enter, top as *mut libc::c_void, flags, (&raw mut child).cast(), &raw mut pidfd) };
     if pid < 0 { Err(Errno::last()) } else { Ok((pid as u64, pidfd)) }
 }
 

@@ -22,8 +22,8 @@ pub mod run;
 pub mod signal;
 pub mod stack;
 pub mod strace;
-pub mod sys;
 pub mod sync;
+pub mod sys;
 pub mod table;
 pub mod task;
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Guest memory as system calls use it: typed access, strings, vectors, and pointers for the host kernel.
 
-use crate::convert::{Record, record::Ulong};
-use crate::task::Cx;
+use crate::convert::record::{MAX_RECORD, Ulong};
+use crate::convert::{Buffer, Record};
 use crate::errno::{EFAULT, EINVAL, ENAMETOOLONG, Errno};
+use crate::task::Cx;
 use isamorph_ir::Memory;
 use std::ffi::CString;
 
@@ -27,18 +28,28 @@ impl Cx {
     /// # Errors
     /// `EFAULT` when it is not all in readable memory.
     pub fn read<T: Record>(&self, addr: u64) -> Result<T, Errno> {
-        let mut bytes = vec![0; T::size(self.model())];
-        self.read_bytes(addr, &mut bytes)?;
-        Ok(T::decode(self.model(), &bytes))
+        let size = T::size(self.model());
+        if size > MAX_RECORD {
+            return Ok(T::decode(self.model(), &self.read_vec(addr, size as u64)?));
+        }
+        let mut room = Buffer::default();
+        let bytes = room.bytes_mut(size);
+        self.read_bytes(addr, bytes)?;
+        Ok(T::decode(self.model(), bytes))
     }
     /// Writes a structure in the guest's layout. Padding becomes zero, and values that do not fit are truncated.
     ///
     /// # Errors
     /// `EFAULT` when it is not all in writable memory.
     pub fn write<T: Record>(&self, addr: u64, value: &T) -> Result<(), Errno> {
-        let mut bytes = vec![0; T::size(self.model())];
-        value.encode(self.model(), &mut bytes);
-        self.write_bytes(addr, &bytes)
+        let size = T::size(self.model());
+        if size > MAX_RECORD {
+            return self.write_array(addr, std::slice::from_ref(value));
+        }
+        let mut room = Buffer::default();
+        let bytes = room.bytes_mut(size);
+        value.encode(self.model(), bytes);
+        self.write_bytes(addr, bytes)
     }
     /// Reads the structure at `addr`, or nothing when the address is null.
     ///
@@ -128,18 +139,19 @@ impl Cx {
     /// # Errors
     /// `EFAULT`, or `too_long`.
     pub fn cstr_max(&self, addr: u64, max: usize, too_long: Errno) -> Result<CString, Errno> {
-        let page = self.abi().layout().page;
+        // Most strings are short. A chunk does not cross a page, so that what is behind the string need not be mapped.
+        let mut chunk = [0; 256];
         let mut text = Vec::new();
         while text.len() < max {
             let at = addr + text.len() as u64;
-            let n = (page - at % page).min((max - text.len()) as u64) as usize;
-            let mut chunk = vec![0; n];
-            self.read_bytes(at, &mut chunk)?;
-            if let Some(end) = chunk.iter().position(|b| *b == 0) {
-                text.extend_from_slice(&chunk[..end]);
+            let n = (chunk.len() - at as usize % chunk.len()).min(max - text.len());
+            let chunk = &mut chunk[..n];
+            self.read_bytes(at, chunk)?;
+            let end = chunk.iter().position(|b| *b == 0);
+            text.extend_from_slice(&chunk[..end.unwrap_or(n)]);
+            if end.is_some() {
                 return CString::new(text).map_err(|_| EINVAL);
             }
-            text.extend_from_slice(&chunk);
         }
         Err(too_long)
     }
@@ -181,4 +193,3 @@ impl Cx {
 fn array_len(count: u64, size: usize) -> Result<u64, Errno> {
     count.checked_mul(size as u64).filter(|len| *len <= 1 << 30).ok_or(EINVAL)
 }
-

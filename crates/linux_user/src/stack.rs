@@ -165,14 +165,28 @@ mod tests {
         let space = UserSpace::new(Config::default()).unwrap();
         let list = |of: &[&str]| of.iter().map(|s| CString::new(*s).unwrap()).collect::<Vec<_>>();
         let image = Image {
-            abi: &I386, relocatable: false, entry: 0, phdr: 0, phentsize: 32, phnum: 3, segments: Vec::new(),
-            interpreter: None, executable_stack: false, align: 4096,
+            abi: &I386,
+            relocatable: false,
+            entry: 0,
+            phdr: 0,
+            phentsize: 32,
+            phnum: 3,
+            segments: Vec::new(),
+            interpreter: None,
+            executable_stack: false,
+            align: 4096,
         };
         let program = Loaded { bias: 0, entry: 0x0804_8000, phdr: 0x0804_8034, end: 0x0804_9000 };
         let (argv, envp) = (list(argv), list(envp));
         let start = Start {
-            abi: &I386, image: &image, program, interpreter: 0, argv: &argv, envp: &envp,
-            execfn: &CString::new("/bin/x").unwrap(), random: [7; 16],
+            abi: &I386,
+            image: &image,
+            program,
+            interpreter: 0,
+            argv: &argv,
+            envp: &envp,
+            execfn: &CString::new("/bin/x").unwrap(),
+            random: [7; 16],
         };
         let range = map(&space, &I386, 64 << 10, false).unwrap();
         let built = build(&space, &start, range);

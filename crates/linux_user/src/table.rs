@@ -12,8 +12,8 @@
 //! takes, whatever the guest's word size: signed kinds sign-extended, unsigned kinds zero-extended to 64 bits, a
 //! 64-bit value that the guest passes in two registers joined into one. And they tell `-strace` how to print them.
 
-use crate::task::Cx;
 use crate::errno::Errno;
+use crate::task::Cx;
 
 /// What a system call returns: the guest's result register, or an error. The `ERESTART…` values ask for the call to be
 /// made again, see [`crate::signal`].

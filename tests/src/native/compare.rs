@@ -13,6 +13,8 @@ const ARITHMETIC: u32 = 0x8d5;
 const RESUME: u32 = 1 << 16;
 /// #MF.
 const X87_ERROR: u32 = 16;
+/// #SS.
+const STACK: u32 = 12;
 /// #GP.
 const PROTECTION: u32 = 13;
 /// #PF.
@@ -89,6 +91,11 @@ fn normalise(end: &mut End, sequence: &Sequence, ignored: u32) {
     if fault.is_some_and(|step| step.insn.is_string_instruction()) {
         end.eflags &= !ARITHMETIC;
     }
+    // The sums and the differences of these are two operations, of which one may raise an exception before the other
+    // has left its flags.
+    if fault.is_some_and(|step| matches!(step.insn.mnemonic(), Mnemonic::Addsubps | Mnemonic::Addsubpd)) {
+        end.fxsave[24] &= !0x3f;
+    }
     // Opcode and pointers of the last x87 instruction, the mask of MXCSR, the unused parts.
     end.fxsave[6..24].fill(0);
     end.fxsave[28..32].fill(0);
@@ -109,10 +116,10 @@ pub fn difference(sequence: &Sequence, native: &End, other: &End, is_precise: bo
     let (mut native, mut other) = (native.clone(), other.clone());
     normalise(&mut native, sequence, ignored);
     normalise(&mut other, sequence, ignored);
-    if native.trapno == PROTECTION && other.trapno == PAGE_FAULT && native.signo == other.signo {
+    if matches!(native.trapno, STACK | PROTECTION) && other.trapno == PAGE_FAULT {
         // The processor reports an operand that goes beyond the end of a segment as such. Nothing is mapped there.
         for end in [&mut native, &mut other] {
-            (end.trapno, end.cr2, end.addr, end.err, end.code) = (0, 0, 0, 0, 0);
+            (end.signo, end.trapno, end.cr2, end.addr, end.err, end.code) = (0, 0, 0, 0, 0, 0);
         }
     }
     if native == other {

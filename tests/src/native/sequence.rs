@@ -144,6 +144,9 @@ impl<'f> Generator<'f> {
         };
         // A segment of which nothing is known.
         let null_segment = insn.segment_prefix() == Register::FS;
+        // The processor takes a repeat prefix of a loop instruction for a condition.
+        let repeated_loop = matches!(insn.mnemonic(), Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne)
+            && (insn.has_rep_prefix() || insn.has_repne_prefix());
         // Which bytes of memory it touches where the mask has none is up to the processor's model.
         let edi = draft.out.gpr[7].wrapping_sub(WINDOW) < WINDOW_LEN as u32 - 16;
         let is_masked = matches!(insn.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu);
@@ -151,7 +154,7 @@ impl<'f> Generator<'f> {
         if is_masked && !misplaced {
             draft.out.relied[7] = true;
         }
-        !(reads_undefined || wide_count || null_segment || misplaced || insn.has_rep_prefix() && self.random.percent(50))
+        !(reads_undefined || wide_count || null_segment || misplaced || repeated_loop || insn.has_rep_prefix() && self.random.percent(50))
     }
 
     fn with_registers(&mut self, form: &Form, seed: &Seed) -> Option<Vec<u8>> {
@@ -361,7 +364,11 @@ impl<'f> Generator<'f> {
         let end = draft.out.entry + draft.out.bytes.len() as u32;
         for (step, offset, size) in std::mem::take(&mut draft.jumps) {
             let next = starts.get(step + 1).copied().unwrap_or(end);
-            let later = self.random.below((starts.len() - step) as u32) as usize + step + 1;
+            let mut later = self.random.below((starts.len() - step) as u32) as usize + step + 1;
+            // What a popf pops has to be pushed just before it.
+            while draft.out.steps.get(later).is_some_and(|s| matches!(s.insn.mnemonic(), Mnemonic::Popf | Mnemonic::Popfd)) {
+                later += 1;
+            }
             let target = starts.get(later).copied().unwrap_or(end);
             let at = (starts[step] - draft.out.entry) as usize + offset;
             draft.out.bytes[at..at + size].copy_from_slice(&target.wrapping_sub(next).to_le_bytes()[..size]);

@@ -29,6 +29,7 @@ impl Emitter<'_> {
         if !inst.ty.is_int() {
             return Err(Unsupported { what: "128-bit atomics" });
         }
+        self.settle(RAX);
         let used = self.facts.facts[i].uses > 0;
         match (inst.op, inst.atomic()) {
             (Op::Cas, _) => self.cas(i, inst),

@@ -114,6 +114,7 @@ impl Emitter<'_> {
     /// Leaves the region here.
     pub fn exit(&mut self, exit: u32, settled: bool) {
         if !settled {
+            self.settle_all();
             self.settle_flags(exit);
         }
         let facts = self.region.exits[exit as usize];
@@ -230,6 +231,7 @@ impl Emitter<'_> {
     pub fn exit_if(&mut self, inst: &Inst) {
         let (cond, exit) = (inst.cond(), inst.imm);
         let facts = self.region.exits[exit as usize];
+        self.settle_all();
         if let Some(t) = facts.kind.target() {
             self.reg_or_const(t);
         }
@@ -278,6 +280,7 @@ impl Emitter<'_> {
 
     /// `jump` and `branch`: the guest's flags are in EFLAGS at every block boundary.
     pub fn branch(&mut self, inst: &Inst) {
+        self.settle_all();
         if inst.op == Op::Jump {
             self.restore_guest_flags();
             self.asm.u8(0xe9);
@@ -309,6 +312,7 @@ impl Emitter<'_> {
 
     /// Calls a helper through its thunk, which synchronises the guest's registers with the state.
     pub fn call(&mut self, i: usize, inst: &Inst) {
+        self.settle_all();
         for (word, &arg) in inst.args.iter().filter(|a| !a.is_none()).enumerate() {
             let ty = self.region.value_type(arg);
             let r = self.reg(arg);
@@ -324,11 +328,8 @@ impl Emitter<'_> {
             self.locked = 0;
         }
         self.spill_everything(i);
+        self.pass_guest_flags(i);
         let done = self.string_instruction(inst.imm);
-        if self.guest_flags != NONE {
-            // If the helper traps, the thunk takes the guest's flags from EFLAGS.
-            self.ensure_root(i, self.guest_flags);
-        }
         let pc = self.region.insns[usize::from(self.insn)].pc;
         self.store_pc(pc);
         self.mov_imm(PC, u64::from(inst.imm));
@@ -338,6 +339,7 @@ impl Emitter<'_> {
             let here = self.asm.pos();
             self.asm.patch(at, here);
         }
+        self.take_guest_flags(i);
         if self.facts.facts[i].uses > 0 {
             self.locked = 0;
             let d = self.scratch(false);
@@ -392,6 +394,9 @@ impl Emitter<'_> {
 
     /// Moves every live value to a spill slot: helpers overwrite scratch registers, and may change guest registers.
     fn spill_everything(&mut self, i: usize) {
+        for host in 0..VEC {
+            self.compute_sums_of(host);
+        }
         for r in (0..32u8).filter(|r| SCRATCH >> r & 1 != 0 || self.pins.guest(*r).is_some()) {
             let v = std::mem::replace(&mut self.held[usize::from(r)], Value::NONE);
             let Some(root) = self.facts.root(v) else { continue };

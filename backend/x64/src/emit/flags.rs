@@ -45,10 +45,34 @@ impl Emitter<'_> {
         // A constant bundle: nobody keeps it, so the flags have no other name than "the guest's".
         let i = self.at;
         self.ensure_flags(i, f);
+        self.name_guest_flags(i);
+    }
+
+    /// The guest's flags are from now on what EFLAGS hold after instruction `i`.
+    fn name_guest_flags(&mut self, i: usize) {
         self.facts.facts[i].flag_uses += 1;
         self.flags_defined(i);
         self.set_guest_flags(i as u32);
         self.facts.facts[i].flag_uses -= 1;
+    }
+
+    /// Before a helper is called: EFLAGS hold the guest's flags, which the helper may change.
+    pub fn pass_guest_flags(&mut self, i: usize) {
+        if self.guest_flags == NONE {
+            return;
+        }
+        self.ensure_root(i, self.guest_flags);
+        // Somebody still wants them as they are now.
+        if self.facts.facts[self.guest_flags as usize].flag_uses > 1 {
+            self.save_flags();
+        }
+    }
+
+    /// After it: EFLAGS hold what the helper made of them.
+    pub fn take_guest_flags(&mut self, i: usize) {
+        if self.guest_flags != NONE {
+            self.name_guest_flags(i);
+        }
     }
 
     /// Reads a local of type flags.

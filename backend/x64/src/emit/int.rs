@@ -161,6 +161,11 @@ impl Emitter<'_> {
         if inst.ty.bytes() < 4 || self.facts.facts[i].part_of != NONE {
             return false;
         }
+        if let Some(imm) = self.imm32(b)
+            && self.as_sum(i, a, imm)
+        {
+            return true;
+        }
         let mem = match self.source(b) {
             Source::Imm(disp) => Mem { base: self.reg(a), disp, ..super::EMPTY },
             Source::Rm(Rm::Reg(b)) => {
@@ -181,6 +186,9 @@ impl Emitter<'_> {
         let Some(imm) = self.imm32(inst.args[1]).filter(|imm| *imm != i32::MIN) else { return false };
         if inst.ty.bytes() < 4 {
             return false;
+        }
+        if self.as_sum(i, inst.args[0], -imm) {
+            return true;
         }
         let mem = Mem { base: self.reg(inst.args[0]), disp: -imm, ..super::EMPTY };
         self.lea_to(i, inst.ty, mem);
@@ -235,7 +243,10 @@ impl Emitter<'_> {
         let ins = self.region.insts[facts.part_of as usize];
         let old = self.facts.root(ins.args[0])?;
         let here = self.held[usize::from(facts.hint)];
-        if here.as_inst() != Some(old) || self.locs[old] != super::Loc::Reg(facts.hint) {
+        if here.as_inst() != Some(old)
+            || self.sums.is_pending(facts.hint)
+            || self.locs[old] != super::Loc::Reg(facts.hint)
+        {
             return None;
         }
         // After this instruction only the insertion may read the old value.

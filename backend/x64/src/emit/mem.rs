@@ -29,12 +29,12 @@ impl Emitter<'_> {
         if let Some(imm) = self.imm32(addr.base) {
             mem.disp = mem.disp.wrapping_add(imm);
         } else if !addr.base.is_none() {
-            mem.base = self.reg(addr.base);
+            mem.base = self.term(addr.base, 0, &mut mem.disp);
         }
         if let Some(imm) = self.imm32(addr.index) {
             mem.disp = mem.disp.wrapping_add(imm << addr.scale);
         } else if !addr.index.is_none() {
-            (mem.index, mem.scale) = (self.reg(addr.index), addr.scale);
+            (mem.index, mem.scale) = (self.term(addr.index, addr.scale, &mut mem.disp), addr.scale);
         }
         if mem.base == NO_REG && mem.index != NO_REG && mem.scale == 0 {
             (mem.base, mem.index) = (mem.index, NO_REG);

@@ -7,6 +7,7 @@ mod int;
 mod mem;
 mod muldiv;
 mod shift;
+mod sums;
 pub(crate) mod vector;
 mod x87;
 
@@ -30,6 +31,8 @@ pub(crate) enum Loc {
     Reg(u8),
     /// In a spill slot of the state header.
     Slot(u16),
+    /// A pinned register plus a constant, see [`sums`].
+    Sum { host: u8, add: i32 },
 }
 
 /// Where a flags value is.
@@ -81,6 +84,7 @@ pub(crate) struct Emitter<'a> {
     locked: u32,
     /// Spill slots in use.
     slots: u128,
+    pub(crate) sums: sums::Sums,
     /// Root of the flags in EFLAGS, or [`NONE`].
     host_flags: u32,
     /// Root of the guest's current flags if they are live, or [`NONE`].
@@ -128,6 +132,7 @@ pub(crate) fn compile(
         held: [Value::NONE; 32],
         locked: 0,
         slots: 0,
+        sums: sums::Sums::default(),
         host_flags: NONE,
         guest_flags: NONE,
         at: 0,
@@ -168,6 +173,7 @@ impl Emitter<'_> {
     fn begin_block(&mut self, index: usize) {
         self.block_offsets.push(self.asm.pos());
         self.held = [Value::NONE; 32];
+        self.sums = sums::Sums::default();
         self.checker.begin_block();
         let entry = self.region.insts.len();
         let live = self.facts.block_flags[self.region.blocks.len() - 1 - index];
@@ -352,6 +358,7 @@ impl Emitter<'_> {
     /// Makes a register's current value survive its overwriting: another register that holds it takes over, or it is
     /// copied or spilled.
     pub fn vacate(&mut self, reg: u8) {
+        self.compute_sums_of(reg);
         let v = std::mem::replace(&mut self.held[usize::from(reg)], Value::NONE);
         let Some(root) = self.facts.root(v) else { return };
         if self.facts.facts[root].uses == 0 || self.locs[root] != Loc::Reg(reg) {
@@ -434,6 +441,7 @@ impl Emitter<'_> {
                 self.held[usize::from(r)] = Value::inst(root);
                 r
             }
+            Loc::Sum { host, add } => self.compute_sum(root, host, add),
             Loc::Nowhere => {
                 self.checker.used(root, NO_REG, self.region, &self.asm.code);
                 unreachable!("value {} is used before it is emitted", v.0)
@@ -525,6 +533,9 @@ impl Emitter<'_> {
     /// Whether a pinned register can take a new value now: nothing after this instruction needs the old one, or
     /// another register has it too.
     pub fn can_overwrite(&self, reg: u8, i: usize) -> bool {
+        if self.has_sums_after(reg, i) {
+            return false;
+        }
         let v = self.held[usize::from(reg)];
         let Some(root) = self.facts.root(v) else { return true };
         if self.locs[root] != Loc::Reg(reg) || self.uses_after(v, i) == 0 {
@@ -536,6 +547,7 @@ impl Emitter<'_> {
     /// Records that `reg` now holds the result of `i`.
     pub fn define(&mut self, i: usize, reg: u8) {
         self.checker.defined(i, reg);
+        self.sums.forget_pending(reg);
         if self.facts.facts[i].uses == 0 && self.facts.facts[i].hint != reg {
             return;
         }
@@ -549,6 +561,7 @@ impl Emitter<'_> {
     pub fn fault_point(&mut self, recipes: &[Recipe]) {
         let first = self.out.recipes.len();
         self.out.recipes.extend_from_slice(recipes);
+        self.sum_recipes();
         if self.guest_flags != NONE
             && self.host_flags != self.guest_flags
             && let FlagsLoc::Slot(slot) = self.flag_locs[self.guest_flags as usize]
@@ -580,6 +593,7 @@ impl Emitter<'_> {
         if Some(reg) == self.pins.flags {
             self.get_guest_flags(i);
         } else if let Some(host) = self.pins.host(reg) {
+            self.settle(host);
             self.held[usize::from(host)] = Value::inst(i);
             self.locs[i] = Loc::Reg(host);
             self.checker.defined(i, host);
@@ -603,6 +617,12 @@ impl Emitter<'_> {
 
     fn set_pinned(&mut self, host: u8, v: Value) {
         let root = self.facts.root(v);
+        if let Some(root) = root
+            && let Loc::Sum { host: from, add } = self.locs[root]
+        {
+            return self.set_to_sum(host, root, from, add);
+        }
+        self.sums.forget_pending(host);
         let now = self.held[usize::from(host)];
         if now == v || root.is_some() && self.facts.root(now) == root {
             return;

@@ -20,6 +20,10 @@ struct Aside {
 impl Emitter<'_> {
     /// `mul`, `mulu`, `muls`, `divu`, `divs`.
     pub fn muldiv(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
+        if inst.op != Op::Mul {
+            self.settle(RAX);
+            self.settle(RDX);
+        }
         match (inst.op, inst.ty) {
             (Op::Mul, Type::I8) => return Err(Unsupported { what: "mul.i8" }),
             (Op::Mul, _) => self.mul_low(i, inst),

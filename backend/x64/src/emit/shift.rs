@@ -96,6 +96,7 @@ impl Emitter<'_> {
 
     /// By `cl`: the count goes to rcx, whose guest value waits in a scratch register meanwhile.
     fn shift_cl(&mut self, i: usize, inst: &Inst, count: Value, old: Value) {
+        self.settle(RCX);
         let c = self.reg(count);
         let mut fill = self.fill(inst);
         if c == RCX {

@@ -228,7 +228,8 @@ impl Emitter<'_> {
             None => Source::Rm(Rm::Reg(self.reg(inst.args[1]))),
         };
         // The packed forms of these have one operand, given twice.
-        let is_unary = matches!(inst.op, Op::FSqrt | Op::FRcp | Op::FRsqrt) && inst.args[0] == inst.args[1];
+        let packed = !inst.lane().is_scalar() && inst.args[0] == inst.args[1];
+        let is_unary = packed && matches!(inst.op, Op::FSqrt | Op::FRcp | Op::FRsqrt);
         let d = if is_unary { self.dest(i, None) } else { self.copy_operand(i, inst.args[0], source) };
         let Source::Rm(rm) = source else { return };
         let rm = match rm {

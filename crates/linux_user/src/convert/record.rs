@@ -195,8 +195,8 @@ impl Record for SplitTime {
     }
 }
 
-/// Nanoseconds in a structure that is 64-bit on every guest. The C libraries of 32-bit guests leave garbage in the upper
-/// half, which was padding to them, and the kernel ignores it.
+/// Nanoseconds in a structure that is 64-bit on every guest. The C libraries of 32-bit guests leave garbage in the
+/// upper half, which was padding to them, and the kernel ignores it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Nsec(pub i64);
 

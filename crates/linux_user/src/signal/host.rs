@@ -39,10 +39,7 @@ impl Pending {
             flag: AtomicU32::new(0),
             exit_request: AtomicPtr::new(std::ptr::null_mut()),
             held: AtomicBool::new(false),
-            slots: std::array::from_fn(|_| Slot {
-                full: AtomicBool::new(false),
-                info: UnsafeCell::new([0; SIZE]),
-            }),
+            slots: std::array::from_fn(|_| Slot { full: AtomicBool::new(false), info: UnsafeCell::new([0; SIZE]) }),
         })
     }
     /// The word that is not zero while something may be deliverable.

@@ -14,8 +14,8 @@ pub mod host;
 pub mod info;
 
 use crate::convert::record::{Ulong, record};
-use host::Pending;
 use crate::sync::Mutex;
+use host::Pending;
 use std::sync::atomic::AtomicU32;
 
 /// Number of signals; they are numbered from 1.
@@ -272,8 +272,7 @@ mod tests {
     #[test]
     fn resethand_applies_once_and_not_to_ignored_signals() {
         let hand = Sighand::new(SigSet::of(&[2]));
-        let action =
-            SigAction { handler: Ulong(0x1000), flags: Ulong(sa::RESETHAND), ..SigAction::default() };
+        let action = SigAction { handler: Ulong(0x1000), flags: Ulong(sa::RESETHAND), ..SigAction::default() };
         hand.set(10, action, || {});
         assert_eq!(hand.take_for_delivery(10).handler.0, 0x1000);
         assert_eq!(hand.take_for_delivery(10).handler.0, SIG_DFL);

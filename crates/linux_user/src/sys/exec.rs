@@ -172,24 +172,16 @@ pub fn execveat(cx: &mut Cx, [dir, path, argv, envp, flags, _]: [u64; 6]) -> Sys
 }
 
 /// Executes a file. Only a failure returns.
-fn execute(
-    cx: &mut Cx,
-    dir: i32,
-    path: CString,
-    (argv, envp): (Vec<CString>, Vec<CString>),
-    flags: i32,
-) -> SysResult {
+fn execute(cx: &mut Cx, dir: i32, path: CString, (argv, envp): (Vec<CString>, Vec<CString>), flags: i32) -> SysResult {
     let file = open_at(dir, &path, flags);
     if !file.as_ref().is_ok_and(|file| is_guest(file, cx.process.sysroot.as_ref())) {
         let at = At { dir, path, flags };
         return replace_process(cx, at, argv, envp);
     }
-    call(libc::SYS_faccessat2, [
-        dir as u64,
-        path.as_ptr() as u64,
-        libc::X_OK as u64,
-        (libc::AT_EACCESS | flags & libc::AT_EMPTY_PATH) as u64,
-    ])?;
+    call(
+        libc::SYS_faccessat2,
+        [dir as u64, path.as_ptr() as u64, libc::X_OK as u64, (libc::AT_EACCESS | flags & libc::AT_EMPTY_PATH) as u64],
+    )?;
     let program = program_path(dir, path, flags, file.ok().as_ref())?;
     let mut list = emulator_arguments(cx, argv.first(), program)?;
     list.extend(argv.into_iter().skip(1));

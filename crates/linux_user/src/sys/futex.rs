@@ -70,7 +70,7 @@ fn futex<T: Record + Into<Timespec64>>(cx: &mut Cx, args: [u64; 6]) -> SysResult
 
 /// The host address of a futex. A null pointer is an address like any other here.
 fn word(cx: &Cx, addr: u64, access: Access) -> Result<u64, Errno> {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return Err(EINVAL);
     }
     if addr == 0 { Err(crate::errno::EFAULT) } else { cx.host_ptr(addr, 4, access) }
@@ -182,10 +182,12 @@ fn release_one(cx: &Cx, addr: u64, inherits: bool) {
         let old = word as u32;
         u128::from(if mine(old) { old & WAITERS | OWNER_DIED } else { old })
     };
-    if let Ok(old) = cx.space().update(addr, 4, &mut { update }) {
-        if mine(old as u32) && old as u32 & WAITERS != 0 && !inherits {
-            wake(cx, addr, 1);
-        }
+    if let Ok(old) = cx.space().update(addr, 4, &mut { update })
+        && mine(old as u32)
+        && old as u32 & WAITERS != 0
+        && !inherits
+    {
+        wake(cx, addr, 1);
     }
 }
 

@@ -9,9 +9,9 @@ use crate::convert::stat::StatX86_64;
 use crate::errno::{EFAULT, EINVAL, EOVERFLOW, Errno};
 use crate::kernel::call;
 use crate::memory::Access;
+use crate::sync::Mutex;
 use crate::table::SysResult;
 use crate::task::Cx;
-use crate::sync::Mutex;
 use std::sync::LazyLock;
 
 forward! {

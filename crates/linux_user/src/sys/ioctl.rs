@@ -7,9 +7,9 @@ use crate::convert::{Buffer, Model, Record};
 use crate::errno::{EFAULT, EINVAL, ENOTTY, EOPNOTSUPP, Errno};
 use crate::kernel::call;
 use crate::memory::Access;
+use crate::sync::Mutex;
 use crate::table::SysResult;
 use crate::task::Cx;
-use crate::sync::Mutex;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 

@@ -7,15 +7,11 @@ use crate::convert::time::{
     Itimerspec, Itimerspec64, Itimerval, SIGEVENT_SIZE, Sigevent, Timespec, Timespec64, Timeval, Timex, Timezone, Tms,
 };
 use crate::errno::{EINTR, EINVAL, Errno};
-use crate::kernel::call;
+use crate::kernel::{call, clock_gettime as clock_gettime_host};
 use crate::table::SysResult;
 use crate::task::Cx;
 
 forward! {
-    /// `clock_gettime(2)` with the guest's `time_t`.
-    fn clock_gettime = call SYS_clock_gettime(Val, Put(Codec::of::<Timespec>()));
-    /// `clock_gettime(2)` with 64-bit times.
-    fn clock_gettime64 = call SYS_clock_gettime(Val, Put(Codec::of::<Timespec64>()));
     /// `clock_settime(2)` with the guest's `time_t`.
     fn clock_settime = call SYS_clock_settime(Val, Get(Codec::of::<Timespec>()));
     /// `clock_settime(2)` with 64-bit times.
@@ -98,6 +94,28 @@ pub fn alarm(_: &mut Cx, [seconds, ..]: [u64; 6]) -> SysResult {
 trait Duration: Record + Into<Timespec> + From<Timespec> {}
 impl Duration for Timespec {}
 impl Duration for Timespec64 {}
+
+fn read_clock<T: Duration>(cx: &Cx, clock: u64, out: u64) -> SysResult {
+    let [sec, nsec] = clock_gettime_host(clock as i32)?;
+    cx.write(out, &T::from(Timespec { sec: Long(sec), nsec: Long(nsec) }))?;
+    Ok(0)
+}
+
+/// `clock_gettime(2)` with the guest's `time_t`.
+///
+/// # Errors
+/// What the kernel returns.
+pub fn clock_gettime(cx: &mut Cx, [clock, out, ..]: [u64; 6]) -> SysResult {
+    read_clock::<Timespec>(cx, clock, out)
+}
+
+/// `clock_gettime(2)` with 64-bit times.
+///
+/// # Errors
+/// What the kernel returns.
+pub fn clock_gettime64(cx: &mut Cx, [clock, out, ..]: [u64; 6]) -> SysResult {
+    read_clock::<Timespec64>(cx, clock, out)
+}
 
 /// Sleeps on a clock; what was left of a relative sleep is stored when a signal ends it.
 fn sleep<T: Duration>(cx: &mut Cx, clock: u64, flags: u64, request: u64, remain: u64) -> SysResult {

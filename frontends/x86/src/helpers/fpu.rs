@@ -12,6 +12,10 @@ const MASK: usize = 28;
 /// First of the bytes of the XMM registers that 32-bit code does not have: they are left alone.
 const XMM8: usize = 288;
 
+/// The bits of the x87 control word that exist, and the one that always reads as one (SDM vol. 1, 8.1.5).
+const CONTROL: u16 = 0x1f7f;
+const CONTROL_FIXED: u16 = 0x40;
+
 const PROTECTION: Trap = Trap::Exception { code: exception::GP, arg: 0 };
 
 fn check_alignment(addr: u64) -> Result<(), Trap> {
@@ -35,5 +39,7 @@ pub(super) fn fxrstor(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap
     let own = state::fxsave_image_mut(cx.state);
     own[..MASK].copy_from_slice(&image[..MASK]);
     own[MASK + 4..XMM8].copy_from_slice(&image[MASK + 4..XMM8]);
+    let control = u16::from_le_bytes([image[0], image[1]]) & CONTROL | CONTROL_FIXED;
+    own[..2].copy_from_slice(&control.to_le_bytes());
     Ok(0)
 }

@@ -111,7 +111,8 @@ pub fn push(cx: &mut Cx, d: &Delivery) -> Result<(), Errno> {
     cx.write_bytes(image, x86::fxsave_image(cx.state()))?;
     cx.write(fpstate, &fpu_header(x86::fxsave_image(cx.state())))?;
     let context = context(cx, d, fpstate);
-    let (frame, info, uc) = if d.wants_info() { push_rt(cx, d, context, fpstate)? } else { push_old(cx, d, context, fpstate)? };
+    let (frame, info, uc) =
+        if d.wants_info() { push_rt(cx, d, context, fpstate)? } else { push_old(cx, d, context, fpstate)? };
     let state = cx.state_mut();
     for (reg, value) in [(ESP, frame), (EAX, d.info.signo as u64), (EDX, info), (ECX, uc)] {
         set(state, reg, value);
@@ -364,7 +365,14 @@ mod tests {
         let mut state = CpuState::new();
         x86::reset_user(&mut state);
         let c = Context {
-            eax: 1, ebx: 2, esp: 3, eip: 4, eflags: 0x8d5 | 0x3000, cs: 0, ss: 0, gs: 0x63,
+            eax: 1,
+            ebx: 2,
+            esp: 3,
+            eip: 4,
+            eflags: 0x8d5 | 0x3000,
+            cs: 0,
+            ss: 0,
+            gs: 0x63,
             ..Context::default()
         };
         restore(&mut state, &c);

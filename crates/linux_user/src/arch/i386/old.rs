@@ -14,7 +14,7 @@ record! {
 /// The first `mmap`, whose arguments are in memory and whose offset is in bytes.
 pub fn mmap(cx: &mut Cx, [args, ..]: [u64; 6]) -> SysResult {
     let a: MmapArgs = cx.read(args)?;
-    if a.offset % 4096 != 0 {
+    if !a.offset.is_multiple_of(4096) {
         return Err(EINVAL);
     }
     mm::mmap(cx, [a.addr.into(), a.len.into(), a.prot.into(), a.flags.into(), a.fd as u64, a.offset.into()])

@@ -20,26 +20,26 @@ enum Cause {
 
 /// One row per exception vector: signal and cause.
 const VECTORS: [(i32, Cause); 20] = [
-    (SIGFPE, Cause::At(FPE_INTDIV)),  // #DE
-    (SIGTRAP, Cause::At(TRAP_TRACE)), // #DB
-    (SIGSEGV, Cause::Kernel),         // NMI: not raised by programs
-    (SIGTRAP, Cause::Kernel),         // #BP
-    (SIGSEGV, Cause::Kernel),         // #OF
-    (SIGSEGV, Cause::Kernel),         // #BR
-    (SIGILL, Cause::At(ILL_ILLOPN)),  // #UD
-    (SIGSEGV, Cause::Kernel),         // #NM
-    (SIGSEGV, Cause::Kernel),         // #DF
-    (SIGFPE, Cause::Kernel),          // coprocessor segment overrun
-    (SIGSEGV, Cause::Kernel),         // #TS
-    (SIGBUS, Cause::Kernel),          // #NP
-    (SIGBUS, Cause::Kernel),          // #SS
-    (SIGSEGV, Cause::Kernel),         // #GP
+    (SIGFPE, Cause::At(FPE_INTDIV)),   // #DE
+    (SIGTRAP, Cause::At(TRAP_TRACE)),  // #DB
+    (SIGSEGV, Cause::Kernel),          // NMI: not raised by programs
+    (SIGTRAP, Cause::Kernel),          // #BP
+    (SIGSEGV, Cause::Kernel),          // #OF
+    (SIGSEGV, Cause::Kernel),          // #BR
+    (SIGILL, Cause::At(ILL_ILLOPN)),   // #UD
+    (SIGSEGV, Cause::Kernel),          // #NM
+    (SIGSEGV, Cause::Kernel),          // #DF
+    (SIGFPE, Cause::Kernel),           // coprocessor segment overrun
+    (SIGSEGV, Cause::Kernel),          // #TS
+    (SIGBUS, Cause::Kernel),           // #NP
+    (SIGBUS, Cause::Kernel),           // #SS
+    (SIGSEGV, Cause::Kernel),          // #GP
     (SIGSEGV, Cause::At(SEGV_MAPERR)), // #PF; failed accesses have a trap of their own
-    (SIGSEGV, Cause::Kernel),         // reserved
-    (SIGFPE, Cause::Fpu),             // #MF
-    (SIGBUS, Cause::At(BUS_ADRALN)),  // #AC
-    (SIGSEGV, Cause::Kernel),         // #MC: not raised by programs
-    (SIGFPE, Cause::Simd),            // #XM
+    (SIGSEGV, Cause::Kernel),          // reserved
+    (SIGFPE, Cause::Fpu),              // #MF
+    (SIGBUS, Cause::At(BUS_ADRALN)),   // #AC
+    (SIGSEGV, Cause::Kernel),          // #MC: not raised by programs
+    (SIGFPE, Cause::Simd),             // #XM
 ];
 
 const DIVIDE: u32 = 0;
