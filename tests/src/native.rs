@@ -30,7 +30,7 @@ use std::path::Path;
 /// States in which a sequence is run, one after the other.
 const STATES: usize = 3;
 /// Differences that a report shows in full.
-const SHOWN: usize = 200;
+const SHOWN: usize = 20;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -142,13 +142,10 @@ pub fn run(setup: &Setup, program: &Path) -> io::Result<Summary> {
     let mut native = Runner::new(Mode::native(), program);
     let mut others: Vec<Runner> = setup.modes.iter().map(|mode| Runner::new(mode.clone(), program)).collect();
     while summary.cases < setup.cases {
-        let sequences: Vec<Sequence> =
-            (0..SLOTS).map(|slot| generator.sequence(CODE + (slot * SLOT) as u32)).collect();
-        let starts: Vec<(usize, Start)> = (0..SLOTS * STATES)
-            .map(|n| (n % SLOTS, start::start(&sequences[n % SLOTS], &mut random)))
-            .collect();
-        let cases: Vec<Case<'_>> =
-            starts.iter().map(|(n, start)| Case { sequence: &sequences[*n], start }).collect();
+        let sequences: Vec<Sequence> = (0..SLOTS).map(|slot| generator.sequence(CODE + (slot * SLOT) as u32)).collect();
+        let starts: Vec<(usize, Start)> =
+            (0..SLOTS * STATES).map(|n| (n % SLOTS, start::start(&sequences[n % SLOTS], &mut random))).collect();
+        let cases: Vec<Case<'_>> = starts.iter().map(|(n, start)| Case { sequence: &sequences[*n], start }).collect();
         compare_batch(&sequences, &cases, &mut native, &mut others, &mut summary)?;
     }
     Ok(summary)
@@ -189,11 +186,7 @@ fn compare_batch(
 }
 
 /// Runs all cases, going on behind each that kills the process.
-fn run_all(
-    runner: &mut Runner,
-    sequences: &[Sequence],
-    cases: &[Case<'_>],
-) -> io::Result<Vec<Result<End, String>>> {
+fn run_all(runner: &mut Runner, sequences: &[Sequence], cases: &[Case<'_>]) -> io::Result<Vec<Result<End, String>>> {
     let mut all = vec![];
     while all.len() < cases.len() {
         let rest = &cases[all.len()..];

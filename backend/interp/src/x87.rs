@@ -100,7 +100,9 @@ impl Frame<'_> {
             };
             if !stored && transfer == Transfer::StoreNumber {
                 // The operand is writable, or there is a fault instead of the exception.
-                mem.read(addr, &mut buffer[..size as usize])?;
+                buffer.fill(0);
+                // What cannot be read cannot be written either, and that is the fault to report.
+                let _ = mem.read(addr, &mut buffer[..size as usize]);
             }
             if transfer != Transfer::Load {
                 mem.write(addr, &buffer[..size as usize])?;

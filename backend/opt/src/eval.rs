@@ -1,9 +1,7 @@
 //! The value of an integer op whose operands are constants, as the interpreter computes it.
 //!
-//! Constants come from immediate operands (`mov` and then arithmetic, `or reg, -1`) and from what
-//! [`crate::identity`] finds. The ops that compilers leave on constants are here; division, rotates and bit scans are
-//! not worth their lines. Flags are not computed: an instruction whose flags are used stays for their sake, because
-//! the host computes flags for less than it takes to load constant ones.
+//! Only what addresses and wide constants are put together with is here; products, rotates, division and bit scans of
+//! constants do not come from compilers.
 
 use isamorph_ir::{Inst, Op, Type};
 
@@ -17,9 +15,7 @@ pub(crate) fn eval(inst: &Inst, part: Type, a: u64, b: u64) -> Option<u64> {
         Op::And => a & b,
         Op::Or => a | b,
         Op::Xor => a ^ b,
-        Op::Mul => a.wrapping_mul(b),
         Op::Not => !a,
-        Op::Neg => a.wrapping_neg(),
         Op::Shl => a << count,
         Op::Shr => a >> count,
         Op::Sar => (sign_extend(inst.ty, a) >> count) as u64,

@@ -33,7 +33,9 @@ pub(crate) fn simplify(region: &mut Region, inst: &Inst) -> Option<Value> {
         (Op::And, mask) if mask == ones => Some(a),
         (Op::And | Op::Mul, 0) => Some(b),
         (Op::Or, mask) if mask == ones => Some(b),
-        (Op::Shl | Op::Shr | Op::Sar | Op::Rol | Op::Ror, count) if count & if ones == u64::MAX { 63 } else { 31 } == 0 => {
+        (Op::Shl | Op::Shr | Op::Sar | Op::Rol | Op::Ror, count)
+            if count & if ones == u64::MAX { 63 } else { 31 } == 0 =>
+        {
             Some(a)
         }
         _ => None,

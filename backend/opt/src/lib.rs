@@ -1,33 +1,39 @@
 //! The optimiser: IR to IR, between the front end and the back end.
 //!
-//! Every region that is translated passes through it, once, so it is one forward walk that looks at each instruction
-//! and where its operands come from, and touches nothing that it cannot improve. Passes are functions of that walk:
+//! Every region that is translated passes through it, once. It is one forward walk that looks at each instruction and
+//! at where its operands come from, and touches nothing that it cannot improve. Passes are functions of that walk:
 //!
-//! * [`identity`] and [`eval`]: arithmetic on constants, algebraic identities;
-//! * [`width`]: chains of width changes;
-//! * [`address`]: constants in address trees;
+//! * [`writes`]: copies of registers that are hidden by later writes;
+//! * [`width`]: width changes;
 //! * [`flags`]: edited flags and conditions over them;
-//! * [`writes`]: register writes that are hidden by later ones.
+//! * [`arithmetic`] and [`eval`]: arithmetic on constants, or without effect.
 //!
-//! What it replaces stays where it is, without users: back ends count uses anyway and drop what has none, for less than
-//! it would take to renumber a region here. Likewise theirs are liveness, dead flags, and the folding of loads and
-//! stores into operations, which depend on what the host can do. Repeated register reads are not there to be removed:
-//! the [`isamorph_ir::Builder`] hands out the value it knows.
+//! What is replaced stays where it is, without users: back ends count uses anyway and drop what has none, for less than
+//! it would take to renumber a region here.
 //!
-//! The order of effects is never changed: every write of a register that a fault, an exit or a helper could see is
-//! still there, at its place.
+//! # What is not here
+//!
+//! A pass has to pay for itself in host code. For x86 code on an x86 host little is left to do: the front end's
+//! [`isamorph_ir::Builder`] hands out known register values, the back end finds dead flags and dead values, takes
+//! constants and sums into addresses and loads and stores into operations, and guest registers have homes in host
+//! registers. Measured on the code of BusyBox and the C library, these made the host code larger and slower to make:
+//!
+//! * dropping hidden register writes other than copies, see [`writes`];
+//! * replacing `xor reg, reg` by 0 and other results by constants while their flags are used, see [`arithmetic`];
+//! * taking values out of the `ins` that put them into a register, see [`width`];
+//! * folding sums into sums and addresses: two-address code has overwritten the operand, which would have to be kept.
+//!
+//! These made no difference: constants in address trees, `lea` without effect, `select` between equal values.
 
-mod address;
+mod arithmetic;
 mod eval;
 mod flags;
-mod identity;
 mod names;
 mod width;
 mod writes;
 
-use isamorph_ir::{ImmKind, Inst, Op, RegTable, Region, Value};
+use isamorph_ir::{Effects, Op, RegTable, Region};
 use names::Names;
-use width::Width;
 use writes::Writes;
 
 /// The optimiser; it keeps its scratch memory from region to region.
@@ -37,62 +43,56 @@ pub struct Optimizer {
     writes: Writes,
 }
 
+/// Effects that may observe registers, or that end what is known of them.
+const OBSERVES: Effects =
+    Effects::FAULT.union(Effects::EXIT).union(Effects::READ).union(Effects::END).union(Effects::FPENV);
+
 impl Optimizer {
     /// Optimises a region that has passed the verifier.
     pub fn run(&mut self, region: &mut Region, table: &RegTable) {
         self.names.begin(region.insts.len());
         self.writes.begin(table);
-        // Values do not cross blocks, and the last instruction of a block observes all registers.
+        // Values do not cross blocks, and the last instruction of a block may observe all registers.
         for index in 0..region.insts.len() {
+            if !self.names.is_empty() {
+                self.names.apply(region, index);
+            }
             self.inst(region, table, index);
         }
         self.names.end();
     }
 
+    #[inline]
     fn inst(&mut self, region: &mut Region, table: &RegTable, index: usize) {
-        match region.insts[index].op {
-            Op::Insn | Op::Flags | Op::Second => return,
+        let op = region.insts[index].op;
+        let value = match op {
+            Op::Insn | Op::Flags => None,
             Op::Get => return self.writes.read(region.insts[index].reg()),
-            _ => self.names.apply(region, index),
-        }
-        let mut inst = region.insts[index];
-        if inst.op == Op::Set {
-            return self.writes.write(region, table, index);
-        }
-        self.writes.pass(index, &inst);
-        if inst.op.info().imm == ImmKind::Addr {
-            address::fold(region, table, inst.imm as usize);
-        }
-        if let Some(value) = simplify(region, table, &mut inst) {
-            self.names.rename(index, value);
-        } else {
-            region.insts[index] = inst;
-        }
-    }
-}
-
-/// The value that equals the result of an instruction, or a simpler way to say the instruction in its place.
-fn simplify(region: &mut Region, table: &RegTable, inst: &mut Inst) -> Option<Value> {
-    match inst.op {
-        Op::Add | Op::Sub | Op::And | Op::Or | Op::Xor | Op::Mul | Op::Not | Op::Neg => identity::simplify(region, inst),
-        Op::Shl | Op::Shr | Op::Sar | Op::Rol | Op::Ror => identity::simplify(region, inst),
-        Op::Zext | Op::Sext | Op::Trunc | Op::Field | Op::Ins => loop {
-            match width::simplify(region, inst)? {
-                Width::Is(value) => return Some(value),
-                Width::Becomes(shorter) => *inst = shorter,
+            Op::Set => return self.writes.write(region, table, index),
+            Op::Add | Op::Sub | Op::And | Op::Or | Op::Xor | Op::Not | Op::Shl | Op::Shr | Op::Sar => {
+                arithmetic::simplify(region, index)
             }
-        },
-        Op::Lea => address::simplify(region, table, inst),
-        Op::ExitIf | Op::Branch | Op::X87Cmov => {
-            flags::condition(region, inst);
-            None
+            Op::Zext | Op::Sext | Op::Trunc | Op::Field | Op::Ins => {
+                let inst = region.insts[index];
+                width::simplify(region, &inst)
+            }
+            Op::FlagsNot => flags::complement(region, index),
+            Op::FlagsKeep => {
+                flags::merge(region, index);
+                None
+            }
+            _ => {
+                if matches!(op, Op::ExitIf | Op::Branch | Op::Select | Op::SetCc | Op::X87Cmov) {
+                    flags::condition(region, index);
+                }
+                if op.effects().intersects(OBSERVES) {
+                    self.writes.observe(index);
+                }
+                None
+            }
+        };
+        if let Some(value) = value {
+            self.names.rename(index, value);
         }
-        Op::Select | Op::SetCc => {
-            flags::condition(region, inst);
-            flags::choice(region, inst)
-        }
-        Op::FlagsSet | Op::FlagsClear | Op::FlagsNot => flags::edit(region, inst),
-        Op::FlagsKeep => flags::merge(inst),
-        _ => None,
     }
 }

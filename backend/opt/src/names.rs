@@ -38,11 +38,13 @@ impl Names {
         value.as_inst().map_or(value, |index| self.value[index])
     }
 
+    /// Whether nothing is renamed.
+    pub fn is_empty(&self) -> bool {
+        self.renamed.is_empty()
+    }
+
     /// Puts the values that stand for its operands into an instruction and what it refers to.
     pub fn apply(&self, region: &mut Region, index: usize) {
-        if self.renamed.is_empty() {
-            return;
-        }
         let inst = &mut region.insts[index];
         // Projections look at the instruction, not at its value.
         let first = usize::from(matches!(inst.op, Op::Flags | Op::FlagsKeep | Op::Second));

@@ -1,20 +1,19 @@
-//! Register writes that nobody sees because the register is written again.
+//! Copies of registers that nobody sees because the register is written again.
 //!
-//! They come from idioms that build a value in steps (`setcc al; movzx eax, al`, `mov eax, 1; shl eax, cl`). Without
-//! the first write the value need not pass through the guest's register at all.
+//! Two-address code starts with a copy: `mov eax, ebx; sub eax, ecx`. The IR's `sub` has three operands, so the copy
+//! is only needed if something looks at the register in between: a fault, an exit, a helper, a read. Otherwise the
+//! first write goes. It is never carried across an instruction that may fault, and a fault finds the state that it
+//! should.
 //!
-//! A write may only go if nothing looks at the registers before the next one: no fault, no exit, no helper, no read.
-//! So a write is never carried across an instruction that may fault, and a fault finds the state that it should.
-//! Only registers that want a host integer register are followed. They do not overlap with others, and the rest is not
-//! written twice in a row (flags are: back ends find that out in detail, flag by flag).
+//! Only copies are dropped. A hidden write of a result that was computed for it (`shr eax, 2; lea eax, [eax + 1]`)
+//! tells the back end which register to compute that result in, the one where the next result goes as well. For the
+//! same reason only registers that want a host integer register are followed; they do not overlap with others. Hidden
+//! flags are found by back ends in detail, flag by flag.
 //!
 //! The instruction becomes a read that nobody uses, which back ends drop: indices stay as they are.
 
-use isamorph_ir::{Effects, Inst, Op, Pin, RegId, RegTable, Region, Value};
-
-/// Effects that may observe registers, or that end what is known of them.
-const OBSERVES: Effects =
-    Effects::FAULT.union(Effects::EXIT).union(Effects::READ).union(Effects::END).union(Effects::FPENV);
+use crate::names::definition;
+use isamorph_ir::{Inst, Op, Pin, RegId, RegTable, Region, Value};
 
 /// The last write of every register.
 #[derive(Debug, Default)]
@@ -33,11 +32,9 @@ impl Writes {
         self.observed = 0;
     }
 
-    /// Notes what an instruction other than `get` and `set` may see.
-    pub fn pass(&mut self, index: usize, inst: &Inst) {
-        if inst.op.effects().intersects(OBSERVES) {
-            self.observed = index as u32 + 1;
-        }
+    /// Notes an instruction other than `get` that may observe registers.
+    pub fn observe(&mut self, index: usize) {
+        self.observed = index as u32 + 1;
     }
 
     /// Notes a `get`.
@@ -47,16 +44,19 @@ impl Writes {
         }
     }
 
-    /// Notes a `set`, and drops the one before if this one hides it.
+    /// Notes a `set`, and drops the one before if that was a copy and this one hides it.
     pub fn write(&mut self, region: &mut Region, table: &RegTable, index: usize) {
         let reg = region.insts[index].reg();
         if reg.as_local().is_some() || !matches!(table.def(reg).pin, Pin::Int { .. }) {
             return;
         }
         let last = std::mem::replace(&mut self.last[usize::from(reg.0)], index as u32 + 1);
-        if last > self.observed {
-            let hidden = &mut region.insts[last as usize - 1];
-            *hidden = Inst { op: Op::Get, args: [Value::NONE; 4], ..*hidden };
+        if last <= self.observed {
+            return;
+        }
+        let hidden = region.insts[last as usize - 1];
+        if definition(region, hidden.args[0]).is_some_and(|inst| inst.op == Op::Get) {
+            region.insts[last as usize - 1] = Inst { op: Op::Get, args: [Value::NONE; 4], ..hidden };
         }
     }
 }

@@ -217,7 +217,7 @@ impl DynasmApi for Asm {
         self.code.push(byte);
     }
     fn align(&mut self, alignment: usize, with: u8) {
-        while self.code.len() % alignment != 0 {
+        while !self.code.len().is_multiple_of(alignment) {
             self.code.push(with);
         }
     }

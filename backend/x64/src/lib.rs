@@ -4,6 +4,9 @@
 //! registers are pinned to host registers ([`pins`]), guest flags live in EFLAGS, faults are made precise by a recovery
 //! table. [`thunks`] is the code around regions. [`checker`] verifies each allocation in debug builds.
 
+// `dynasm!` converts every register operand, whatever its type.
+#![allow(clippy::useless_conversion)]
+
 mod analysis;
 mod asm;
 mod checker;

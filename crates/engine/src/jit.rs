@@ -125,15 +125,20 @@ impl JitVcpu {
             None => match self.running.jit.translate(&mut self.work, key)? {
                 Translated::Placed => return Ok(via),
                 Translated::Lifted(lifted) => lifted,
-                Translated::Contended => return self.alone(),
+                Translated::Contended => return self.step(),
             },
         };
         self.save_fpu();
         let Running { jit, state, .. } = &mut *self.running;
         self.stepper.run(&jit.core, state, &lifted).map_or(Ok(Via::Dispatch), Err)
     }
-    /// Interprets one instruction.
+    /// Interprets one instruction, which stores into its own page.
     fn alone(&mut self) -> Result<Via, Stop> {
+        self.running.jit.self_modifying.note(self.running.state.pc());
+        self.step()
+    }
+    /// Interprets one instruction.
+    fn step(&mut self) -> Result<Via, Stop> {
         self.running.member.unpin();
         self.save_fpu();
         let Running { jit, state, .. } = &mut *self.running;

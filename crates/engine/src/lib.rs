@@ -17,6 +17,7 @@ mod jit;
 mod lift;
 mod regions;
 mod running;
+mod selfmod;
 mod shadow;
 mod trace;
 mod translate;

@@ -239,13 +239,12 @@ impl Running {
     }
     /// The same for a page fault.
     fn classify_access(&self, cx: &FaultContext<'_>, site: &FaultSite) -> Option<Pending> {
-        let (space, cache) = (&self.jit.core.space, &self.jit.cache);
+        let space = &self.jit.core.space;
         match space.handle_host_fault(cx.addr(), cx.is_write(), cx.signal() == SIGBUS) {
-            HostFault::Retry => None,
+            HostFault::Retry => self.repeat(cx, site),
             HostFault::CodeStore(page) => {
-                let was_live = cache.is_live(site.tb);
                 space.release_code(page);
-                (was_live && !cache.is_live(site.tb)).then_some(Pending::Alone)
+                self.repeat(cx, site)
             }
             HostFault::Guest(fault) => Some(trap(fault)),
             // Beyond what the guest can map, but the access was the guest's.
@@ -254,6 +253,11 @@ impl Running {
                 Some(trap(MemFault { addr, write: cx.is_write(), cause: FaultCause::Unmapped }))
             }
         }
+    }
+    /// How a store goes on whose page has been opened: alone, if its region is no longer what the guest's memory says,
+    /// whoever dropped it.
+    fn repeat(&self, cx: &FaultContext<'_>, site: &FaultSite) -> Option<Pending> {
+        (cx.is_write() && !self.jit.cache.is_live(site.tb)).then_some(Pending::Alone)
     }
     /// Completes the guest's registers as they were before the instruction and leaves compiled code.
     fn leave(&self, cx: &mut FaultContext<'_>, site: &FaultSite, pending: Pending) -> Verdict {

@@ -3,6 +3,7 @@
 use crate::core::{ATTEMPTS, Core};
 use crate::lift::Origin;
 use crate::regions::Lifted;
+use crate::selfmod::{self, SelfModifying};
 use crate::trace::{HostCode, Trace};
 use isamorph_accel::Stop;
 use isamorph_cache::{CodeCache, Entry, Key, PublishError};
@@ -22,6 +23,8 @@ pub struct Jit {
     pub cache: Arc<CodeCache>,
     /// The emitter.
     pub backend: Backend,
+    /// Pages whose code changes its own page.
+    pub self_modifying: SelfModifying,
     /// Regions that the emitter left to the interpreter, by what it lacks.
     lacking: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -47,14 +50,14 @@ pub enum Translated {
 impl Jit {
     /// A JIT with an empty cache.
     pub fn new(core: Arc<Core>, cache: Arc<CodeCache>, backend: Backend) -> Self {
-        Jit { core, cache, backend, lacking: Mutex::default() }
+        Jit { core, cache, backend, self_modifying: SelfModifying::new(), lacking: Mutex::default() }
     }
     /// Translates the code of a key. The calling thread's vCPU is not pinned.
     pub fn translate(&self, work: &mut Work, key: Key) -> Result<Translated, Stop> {
         let mut limits = self.core.limits;
         let begun = self.core.wanted.contains(Trace::OUT_ASM).then(Instant::now);
         for _ in 0..ATTEMPTS {
-            let origin = self.core.lift(&mut work.region, key, limits)?;
+            let origin = self.lift(work, key, limits)?;
             self.optimise(&mut work.region);
             let placed = match self.compile(work) {
                 Ok(()) => self.publish(work, key, &origin, begun),
@@ -70,6 +73,16 @@ impl Jit {
             }
         }
         Ok(Translated::Contended)
+    }
+    /// Lifts the code of a key. In a page whose code changes it, the region ends with the first store, and depends on
+    /// nothing behind that.
+    fn lift(&self, work: &mut Work, key: Key, limits: Limits) -> Result<Origin, Stop> {
+        let origin = self.core.lift(&mut work.region, key, limits)?;
+        let changes = self.self_modifying.has(&origin.ranges);
+        match selfmod::first_store(&work.region).filter(|_| changes) {
+            Some(max_insns) => self.core.lift(&mut work.region, key, Limits { max_insns, precise: true }),
+            None => Ok(origin),
+        }
     }
     fn optimise(&self, region: &mut Region) {
         let _ = &region; // OPT

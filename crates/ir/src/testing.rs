@@ -78,8 +78,7 @@ const TABLE_FLAGS: Option<crate::RegId> = Some(crate::RegId(8));
 
 /// Helpers of the made-up guest: `mix` returns a value computed from its arguments, `fail` raises exception 77 with
 /// its first argument.
-pub static HELPERS: &[Helper] =
-    &[row("mix", mix), row("fail", fail)];
+pub static HELPERS: &[Helper] = &[row("mix", mix), row("fail", fail)];
 
 const fn row(name: &'static str, run: HelperFn) -> Helper {
     Helper { name, run, fpu: false, string: None }

@@ -18,12 +18,17 @@ pub fn entry(cx: &Cx, row: &Row, args: &[u64; 6]) {
         argument(cx, *kind, *value, &mut line);
     }
     line.push(')');
+    if row.ret == Ret::Never {
+        line.push('\n');
+    }
     cx.options().log_raw(&line);
 }
 
 /// Prints the result.
 pub fn exit(cx: &Cx, row: &Row, result: SysResult) {
-    cx.options().log_raw(&format!("{}\n", outcome(row.ret, cx.model().long, result)));
+    if row.ret != Ret::Never {
+        cx.options().log_raw(&format!("{}\n", outcome(row.ret, cx.model().long, result)));
+    }
 }
 
 /// Prints a call with a number that is in no table.

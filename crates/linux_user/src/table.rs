@@ -102,6 +102,8 @@ pub enum Ret {
     Int,
     /// In hexadecimal.
     Ptr,
+    /// Not at all: the call does not return.
+    Never,
 }
 
 /// A row of a table.

@@ -1,6 +1,6 @@
 //! What a guest architecture must offer: registers, helpers, and lifting of its code to the IR.
 
-use isamorph_ir::{CpuState, Helper, Region, RegTable};
+use isamorph_ir::{CpuState, Helper, RegTable, Region};
 
 /// Where a front end reads guest code from.
 pub trait CodeSource {

@@ -1,7 +1,7 @@
 //! Pages that hold translated code; see the crate's documentation for the protocol.
 
 use crate::flags::{PAGE, PageFlags, pages};
-use crate::space::UserSpace;
+use crate::space::{State, UserSpace};
 use isamorph_ir::{FaultCause, MemFault};
 use std::ops::Range;
 
@@ -37,19 +37,33 @@ impl UserSpace {
     /// Must not be called with a lock held that the hook takes.
     pub fn protect_code(&self, page: u64) -> Option<u32> {
         let page = page & !(PAGE - 1);
-        let _guard = self.lock();
-        let flags = self.pages.get(page);
-        if !self.executable(flags) {
+        let state = self.lock();
+        if !self.executable(self.pages.get(page)) {
             return None;
         }
-        if flags.contains(PageFlags::WRITE) && !flags.contains(PageFlags::HELD) {
-            let held = flags | PageFlags::HELD;
-            self.window.protect(self.host_ptr(page), PAGE as usize, held.host_prot()).ok()?;
-            self.pages.set(page, held | PageFlags::CODE);
-        } else {
-            self.pages.set(page, flags | PageFlags::CODE);
+        for alias in self.aliases(&state, page) {
+            self.hold(alias).ok()?;
         }
+        self.hold(page).ok()?;
         Some(self.pages.generation(page))
+    }
+
+    /// Marks a page as holding translated code, or as another view of such a page. Under the map lock.
+    fn hold(&self, page: u64) -> Result<(), isamorph_host::Errno> {
+        let mut flags = self.pages.get(page);
+        if flags.contains(PageFlags::WRITE) && !flags.contains(PageFlags::HELD) {
+            flags |= PageFlags::HELD;
+            self.window.protect(self.host_ptr(page), PAGE as usize, flags.host_prot())?;
+        }
+        self.pages.set(page, flags | PageFlags::CODE);
+        Ok(())
+    }
+
+    /// The other pages that show the same page of a shared file.
+    fn aliases(&self, state: &State, page: u64) -> Vec<u64> {
+        let shared = self.pages.get(page).contains(PageFlags::SHARED);
+        let ranges = if shared { state.regions.aliases(page..page + PAGE) } else { Vec::new() };
+        ranges.into_iter().map(|range| range.start).collect()
     }
 
     /// Whether there may be translations of code in the page that contains `addr`.
@@ -75,21 +89,40 @@ impl UserSpace {
         }
         let mut released = Released::default();
         {
-            let _guard = self.lock();
-            self.begin_release(range, &mut released);
+            let state = self.lock();
+            self.begin_release(&state, range, &mut released);
         }
         self.finish_release(released);
     }
 
-    /// First step, under the map lock: the pages of the range hold no code any more, but still cannot be written.
-    pub(crate) fn begin_release(&self, range: Range<u64>, released: &mut Released) {
+    /// First step, under the map lock: the pages of the range, and other views of them, hold no code any more, but
+    /// still cannot be written.
+    pub(crate) fn begin_release(&self, state: &State, range: Range<u64>, released: &mut Released) {
         for page in pages(range) {
-            let flags = self.pages.get(page);
-            if flags.intersects(PageFlags::TRANSLATED) {
-                self.pages.set(page, flags - PageFlags::CODE);
-                released.note(page, self.pages.bump(page));
+            if self.drop_code(page, released) {
+                self.release_aliases(state, page..page + PAGE, released);
             }
         }
+    }
+
+    /// The same for the other views alone.
+    pub(crate) fn release_aliases(&self, state: &State, range: Range<u64>, released: &mut Released) {
+        if self.pages.get(range.start).contains(PageFlags::SHARED) {
+            for page in state.regions.aliases(range).into_iter().flat_map(pages) {
+                self.drop_code(page, released);
+            }
+        }
+    }
+
+    /// The same for one page; false if there was nothing to do.
+    fn drop_code(&self, page: u64, released: &mut Released) -> bool {
+        let flags = self.pages.get(page);
+        let translated = flags.intersects(PageFlags::TRANSLATED);
+        if translated {
+            self.pages.set(page, flags - PageFlags::CODE);
+            released.note(page, self.pages.bump(page));
+        }
+        translated
     }
 
     /// The other steps, without the lock.

@@ -19,7 +19,9 @@
 //! if the generation is still the same, under the lock that the hook takes. So no translation of old bytes survives the
 //! moment when the page becomes writable, and no lock of this crate is held while the hook runs.
 //!
-//! Stores through another mapping of the same object (a shared mapping, another process) are not noticed.
+//! A page of a shared file may be mapped more than once, as by a just-in-time compiler that writes its code through one
+//! mapping and runs it through another. Then every mapping of the page is treated as holding the code. What other
+//! processes store is not noticed.
 
 mod code;
 mod flags;

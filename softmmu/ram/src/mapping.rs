@@ -116,7 +116,8 @@ impl UserSpace {
             let range = start..start + len;
             self.map_host(request, &range)?;
             self.set_flags(range.clone(), request.flags(), released);
-            state.regions.insert(request.region(range));
+            state.regions.insert(request.region(range.clone()));
+            self.release_aliases(state, range, released);
             Ok(start)
         })
     }
@@ -254,6 +255,7 @@ impl UserSpace {
             if translated && !(old.contains(PageFlags::CODE) && self.executable(new)) {
                 new.remove(PageFlags::CODE);
                 released.note(page, self.pages.bump(page));
+                self.release_aliases(state, page..page + PAGE, released);
             }
             self.pages.set(page, new);
         }
@@ -288,7 +290,7 @@ impl UserSpace {
         self.change(|state, released| {
             let done = self.on_parts(state, &range, |host, len| self.window.advise(host, len, advice));
             if changes_contents(advice) {
-                self.begin_release(range, released);
+                self.begin_release(state, range, released);
             }
             done
         })

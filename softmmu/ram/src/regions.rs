@@ -81,6 +81,24 @@ impl Regions {
         self.map.range(first..range.end.max(first)).map(|(_, r)| r)
     }
 
+    /// The other ranges that show the same parts of shared files as `range` does.
+    pub fn aliases(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut found = Vec::new();
+        for part in self.parts(range).iter().filter(|p| p.shared && p.file.is_some()) {
+            let part_end = part.offset + (part.end - part.start);
+            for other in self.iter().filter(|r| r.shared && r.file == part.file) {
+                let (first, last) =
+                    (part.offset.max(other.offset), part_end.min(other.offset + (other.end - other.start)));
+                let start = other.start + first.saturating_sub(other.offset);
+                let is_itself = start == part.start + first.saturating_sub(part.offset);
+                if first < last && !is_itself {
+                    found.push(start..start + (last - first));
+                }
+            }
+        }
+        found
+    }
+
     /// The parts of `range` that are mapped, cut to it, in order.
     pub fn parts(&self, range: Range<u64>) -> Vec<Region> {
         self.overlapping(range.clone()).map(|r| r.part(&range)).collect()

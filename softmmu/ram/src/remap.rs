@@ -115,12 +115,13 @@ impl UserSpace {
         }
         let offset = region.offset + if region.file.is_some() { from.start - region.start } else { 0 };
         if keep {
-            self.begin_release(from, released);
+            self.begin_release(state, from, released);
         } else if old_len != 0 {
             self.set_flags(from.clone(), PageFlags::empty(), released);
             state.regions.remove(from);
         }
         state.regions.insert(Region { start: to.start, end: to.end, offset, ..region.clone() });
+        self.release_aliases(state, to.clone(), released);
         Ok(to.start)
     }
 

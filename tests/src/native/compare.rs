@@ -55,8 +55,25 @@ fn has_several_accesses(insn: &Instruction) -> bool {
     use Mnemonic as M;
     let by_nature = matches!(
         insn.mnemonic(),
-        M::Enter | M::Pusha | M::Pushad | M::Popa | M::Popad | M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Movsb | M::Movsw
-            | M::Movsd | M::Bound | M::Maskmovq | M::Maskmovdqu | M::Fnsave | M::Frstor | M::Fnstenv | M::Fldenv | M::Fxsave
+        M::Enter
+            | M::Pusha
+            | M::Pushad
+            | M::Popa
+            | M::Popad
+            | M::Cmpsb
+            | M::Cmpsw
+            | M::Cmpsd
+            | M::Movsb
+            | M::Movsw
+            | M::Movsd
+            | M::Bound
+            | M::Maskmovq
+            | M::Maskmovdqu
+            | M::Fnsave
+            | M::Frstor
+            | M::Fnstenv
+            | M::Fldenv
+            | M::Fxsave
             | M::Fxrstor
     );
     let moves_memory = matches!(insn.mnemonic(), M::Push | M::Pop | M::Call) && insn.op0_kind() == OpKind::Memory;
@@ -95,6 +112,7 @@ fn normalise(end: &mut End, sequence: &Sequence, ignored: u32) {
     // has left its flags.
     if fault.is_some_and(|step| matches!(step.insn.mnemonic(), Mnemonic::Addsubps | Mnemonic::Addsubpd)) {
         end.fxsave[24] &= !0x3f;
+        end.code = 0;
     }
     // Opcode and pointers of the last x87 instruction, the mask of MXCSR, the unused parts.
     end.fxsave[6..24].fill(0);
@@ -170,7 +188,11 @@ fn half(end: &End, at: usize) -> u32 {
 }
 
 fn bytes(name: &str, native: &[u8], other: &[u8]) -> String {
-    if native == other { String::new() } else { format!("    {name}: native {native:02x?}\n    {name}: here   {other:02x?}\n") }
+    if native == other {
+        String::new()
+    } else {
+        format!("    {name}: native {native:02x?}\n    {name}: here   {other:02x?}\n")
+    }
 }
 
 /// The sequence as text, the state it started in, and where it ended natively.

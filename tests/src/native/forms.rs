@@ -46,8 +46,12 @@ pub const EXCLUDED: &[(&str, &[Mnemonic])] = {
         ("the descriptors are the host kernel's", &[M::Lar, M::Lsl, M::Verr, M::Verw]),
         ("enters the kernel", &[M::Syscall, M::Sysenter, M::Sysret, M::Sysexit]),
         ("the emulated processor lacks the feature and decodes bsf and bsr", &[M::Lzcnt, M::Tzcnt]),
+        ("a virtual machine's host may report it before instead of behind the instruction", &[M::Int1]),
         ("loads a segment register", &[M::Lds, M::Les, M::Lfs, M::Lgs, M::Lss]),
-        ("may set the trap or alignment-check flag; see the sequences for popf", &[M::Popf, M::Popfd, M::Iret, M::Iretd]),
+        (
+            "may set the trap or alignment-check flag; see the sequences for popf",
+            &[M::Popf, M::Popfd, M::Iret, M::Iretd],
+        ),
     ]
 };
 
@@ -85,7 +89,8 @@ fn kind(insn: &Instruction) -> Option<Kind> {
         || matches!(insn.mnemonic(), M::Rdmsr | M::Wrmsr | M::Bound | M::Insb | M::Insw | M::Insd)
         || matches!(insn.mnemonic(), M::Outsb | M::Outsw | M::Outsd | M::Wbnoinvd)
         || insn.op_kinds().any(|k| k == OpKind::Register) && {
-            let special = |n| insn.op_kind(n) == OpKind::Register && (insn.op_register(n).is_cr() || insn.op_register(n).is_dr());
+            let special =
+                |n| insn.op_kind(n) == OpKind::Register && (insn.op_register(n).is_cr() || insn.op_register(n).is_dr());
             (0..insn.op_count()).any(special)
         };
     Some(if privileged { Kind::Faulting } else { Kind::Plain })
@@ -121,9 +126,11 @@ pub fn forms() -> (Vec<Form>, usize) {
                         continue;
                     }
                     let Some(kind) = kind(&insn) else { continue };
-                    let is_claimed = names.entry(insn.code()).or_insert_with(|| claimed.contains(&format!("{:?}", insn.code())));
+                    let is_claimed =
+                        names.entry(insn.code()).or_insert_with(|| claimed.contains(&format!("{:?}", insn.code())));
                     if *is_claimed {
-                        let form = forms.entry(insn.code()).or_insert_with(|| Form { code: insn.code(), kind, seeds: vec![] });
+                        let form =
+                            forms.entry(insn.code()).or_insert_with(|| Form { code: insn.code(), kind, seeds: vec![] });
                         form.seeds.push(seed(&bytes, prefix.len() + map.len() + 1, &insn));
                     }
                 }
@@ -138,8 +145,12 @@ fn seed(bytes: &[u8], opcode_len: usize, insn: &Instruction) -> Seed {
     let described = insn.op_kinds().any(|k| k == OpKind::Memory) && insn.mnemonic() != Mnemonic::Xlatb;
     let moffs = matches!(
         insn.code(),
-        Code::Mov_AL_moffs8 | Code::Mov_AX_moffs16 | Code::Mov_EAX_moffs32
-            | Code::Mov_moffs8_AL | Code::Mov_moffs16_AX | Code::Mov_moffs32_EAX
+        Code::Mov_AL_moffs8
+            | Code::Mov_AX_moffs16
+            | Code::Mov_EAX_moffs32
+            | Code::Mov_moffs8_AL
+            | Code::Mov_moffs16_AX
+            | Code::Mov_moffs32_EAX
     );
     Seed { opcode: bytes[..opcode_len].to_vec(), modrm: bytes[opcode_len], has_memory: described && !moffs }
 }

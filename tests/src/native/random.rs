@@ -92,8 +92,7 @@ impl Random {
 
     /// An 80-bit float.
     pub fn extended(&mut self) -> [u8; 10] {
-        const EXPONENTS: [u16; 11] =
-            [0, 0x3fff, 0x4000, 0x3ffe, 0x401e, 0x403e, 0x7fff, 1, 0x7ffe, 0x3f00, 0x4005];
+        const EXPONENTS: [u16; 11] = [0, 0x3fff, 0x4000, 0x3ffe, 0x401e, 0x403e, 0x7fff, 1, 0x7ffe, 0x3f00, 0x4005];
         const SIGNIFICANDS: [u64; 8] =
             [0, 1 << 63, 0xc000 << 48, 0xa000_0000_0000_0001, 0x8000_0000_0000_0001, u64::MAX, 1, 0x4000 << 48];
         let exponent = self.pick(&EXPONENTS) | (self.below(2) as u16) << 15;

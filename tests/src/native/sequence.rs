@@ -4,8 +4,8 @@ use super::forms::{Form, Kind, Seed};
 use super::layout::{GS_BASE, READ_ONLY_LEN, WINDOW, WINDOW_LEN};
 use super::random::Random;
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
-    RflagsBits,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register, RflagsBits,
 };
 use std::ops::Range;
 
@@ -71,8 +71,7 @@ impl<'f> Generator<'f> {
     pub fn sequence(&mut self, entry: u32) -> Sequence {
         let gpr = self.registers();
         let relied = [false, false, false, false, true, false, false, false];
-        let out =
-            Sequence { entry, bytes: vec![], steps: vec![], undefined: 0, gpr, relied, masked: vec![] };
+        let out = Sequence { entry, bytes: vec![], steps: vec![], undefined: 0, gpr, relied, masked: vec![] };
         let mut draft = Draft { out, known: [true; 8], jumps: vec![] };
         let length = 1 + self.random.below(LENGTH_MAX);
         while (draft.out.steps.len() as u32) < length {
@@ -139,7 +138,9 @@ impl<'f> Generator<'f> {
         // Neither is the carry out of a shift by more than the width, nor a double shift by more.
         let narrow = matches!(operand_size(insn), 1 | 2);
         let wide_count = match insn.mnemonic() {
-            Mnemonic::Shld | Mnemonic::Shrd => narrow && (insn.op_kind(2) == OpKind::Register || insn.immediate8() & 31 > 16),
+            Mnemonic::Shld | Mnemonic::Shrd => {
+                narrow && (insn.op_kind(2) == OpKind::Register || insn.immediate8() & 31 > 16)
+            }
             _ => false,
         };
         // A segment of which nothing is known.
@@ -150,11 +151,20 @@ impl<'f> Generator<'f> {
         // Which bytes of memory it touches where the mask has none is up to the processor's model.
         let edi = draft.out.gpr[7].wrapping_sub(WINDOW) < WINDOW_LEN as u32 - 16;
         let is_masked = matches!(insn.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu);
-        let misplaced = is_masked && !(draft.known[7] && edi && insn.segment_prefix() == Register::None && !insn.op_kinds().any(|k| k == OpKind::MemorySegDI));
+        let misplaced = is_masked
+            && !(draft.known[7]
+                && edi
+                && insn.segment_prefix() == Register::None
+                && !insn.op_kinds().any(|k| k == OpKind::MemorySegDI));
         if is_masked && !misplaced {
             draft.out.relied[7] = true;
         }
-        !(reads_undefined || wide_count || null_segment || misplaced || repeated_loop || insn.has_rep_prefix() && self.random.percent(50))
+        !(reads_undefined
+            || wide_count
+            || null_segment
+            || misplaced
+            || repeated_loop
+            || insn.has_rep_prefix() && self.random.percent(50))
     }
 
     fn with_registers(&mut self, form: &Form, seed: &Seed) -> Option<Vec<u8>> {
@@ -164,7 +174,9 @@ impl<'f> Generator<'f> {
         for modrm in [any, seed.modrm] {
             let bytes = [&seed.opcode[..], &[modrm], &tail].concat();
             let insn = Decoder::with_ip(32, &bytes, 0, DecoderOptions::NONE).decode();
-            if insn.code() == form.code && insn.op_kinds().all(|k| k != OpKind::Memory || insn.mnemonic() == Mnemonic::Xlatb) {
+            if insn.code() == form.code
+                && insn.op_kinds().all(|k| k != OpKind::Memory || insn.mnemonic() == Mnemonic::Xlatb)
+            {
                 return Some(bytes);
             }
         }
@@ -192,8 +204,12 @@ impl<'f> Generator<'f> {
             let modrm = (self.random.bits() & 0xc7) as u8 % 0xc0 | reg;
             return Some(vec![modrm]);
         }
-        let (mode, base, index, scale) =
-            (self.random.below(3) as u8, self.random.below(8) as u8, self.random.below(8) as u8, self.random.below(4) as u8);
+        let (mode, base, index, scale) = (
+            self.random.below(3) as u8,
+            self.random.below(8) as u8,
+            self.random.below(8) as u8,
+            self.random.below(4) as u8,
+        );
         let style = self.random.below(10);
         let mut bytes = match style {
             0..=4 if base != ESP => vec![mode << 6 | reg | base],
@@ -248,7 +264,8 @@ impl<'f> Generator<'f> {
             }
             registers.push(n);
             let bit = draft.out.gpr[n];
-            let word = if insn.op1_register().is_gpr16() { (bit as i16 as i32 >> 4) * 2 } else { (bit as i32 >> 5) * 4 };
+            let word =
+                if insn.op1_register().is_gpr16() { (bit as i16 as i32 >> 4) * 2 } else { (bit as i32 >> 5) * 4 };
             sum = sum.wrapping_add(word as u32);
         }
         if insn.segment_prefix() == Register::GS {
@@ -268,8 +285,16 @@ impl<'f> Generator<'f> {
     fn target(&mut self, insn: &Instruction) -> u32 {
         let size = insn.memory_size().size().max(1) as u32;
         let end = WINDOW + WINDOW_LEN as u32;
-        let alignment = if size == 16 && self.random.percent(90) { !15 } else if self.random.percent(30) { !3 } else { !0 };
-        let near = |random: &mut Random, at: u32| at.wrapping_sub(random.below(2 * size.max(4))).wrapping_add(random.below(size.max(4)));
+        let alignment = if size == 16 && self.random.percent(90) {
+            !15
+        } else if self.random.percent(30) {
+            !3
+        } else {
+            !0
+        };
+        let near = |random: &mut Random, at: u32| {
+            at.wrapping_sub(random.below(2 * size.max(4))).wrapping_add(random.below(size.max(4)))
+        };
         let target = match self.random.below(100) {
             0..75 => WINDOW + self.random.below(WINDOW_LEN as u32 - size),
             75..85 => near(&mut self.random, WINDOW + 0x1000),
@@ -309,8 +334,14 @@ impl<'f> Generator<'f> {
                 let level = if self.random.percent(60) { 0 } else { self.random.below(5) as u8 };
                 bytes[len - 3..].copy_from_slice(&[self.random.bits() as u8, 0, level]);
             }
-            Code::Mov_AL_moffs8 | Code::Mov_AX_moffs16 | Code::Mov_EAX_moffs32 | Code::Mov_moffs8_AL
-            | Code::Mov_moffs16_AX | Code::Mov_moffs32_EAX if insn.memory_displ_size() == 4 => {
+            Code::Mov_AL_moffs8
+            | Code::Mov_AX_moffs16
+            | Code::Mov_EAX_moffs32
+            | Code::Mov_moffs8_AL
+            | Code::Mov_moffs16_AX
+            | Code::Mov_moffs32_EAX
+                if insn.memory_displ_size() == 4 =>
+            {
                 let base = if insn.segment_prefix() == Register::GS { GS_BASE } else { 0 };
                 let target = self.target(insn).wrapping_sub(base);
                 bytes[len - 4..].copy_from_slice(&target.to_le_bytes());
@@ -337,8 +368,10 @@ impl<'f> Generator<'f> {
         draft.out.bytes.extend(bytes);
         for used in self.info.info(&insn).used_registers() {
             let register = used.register().full_register32();
-            if matches!(used.access(), OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
-                && register.is_gpr32()
+            if matches!(
+                used.access(),
+                OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+            ) && register.is_gpr32()
             {
                 draft.known[register.number()] = false;
             }
@@ -347,8 +380,16 @@ impl<'f> Generator<'f> {
         let undefined = eflags(insn.rflags_undefined());
         let counted = matches!(
             insn.mnemonic(),
-            Mnemonic::Shl | Mnemonic::Shr | Mnemonic::Sar | Mnemonic::Sal | Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl
-                | Mnemonic::Rcr | Mnemonic::Shld | Mnemonic::Shrd
+            Mnemonic::Shl
+                | Mnemonic::Shr
+                | Mnemonic::Sar
+                | Mnemonic::Sal
+                | Mnemonic::Rol
+                | Mnemonic::Ror
+                | Mnemonic::Rcl
+                | Mnemonic::Rcr
+                | Mnemonic::Shld
+                | Mnemonic::Shrd
         );
         let is_certain = draft.jumps.is_empty() && !counted && !insn.is_string_instruction();
         let defined = if is_certain { eflags(insn.rflags_modified()) } else { 0 };
@@ -366,7 +407,12 @@ impl<'f> Generator<'f> {
             let next = starts.get(step + 1).copied().unwrap_or(end);
             let mut later = self.random.below((starts.len() - step) as u32) as usize + step + 1;
             // What a popf pops has to be pushed just before it.
-            while draft.out.steps.get(later).is_some_and(|s| matches!(s.insn.mnemonic(), Mnemonic::Popf | Mnemonic::Popfd)) {
+            while draft
+                .out
+                .steps
+                .get(later)
+                .is_some_and(|s| matches!(s.insn.mnemonic(), Mnemonic::Popf | Mnemonic::Popfd))
+            {
                 later += 1;
             }
             let target = starts.get(later).copied().unwrap_or(end);

@@ -11,9 +11,12 @@ const MXCSR_MASK: u32 = 0xffff;
 
 /// A state for the sequence.
 pub fn start(sequence: &Sequence, random: &mut Random) -> Start {
-    let gpr = std::array::from_fn(|n| {
-        if sequence.relied[n] || random.percent(60) { sequence.gpr[n] } else { random.integer() }
-    });
+    let gpr =
+        std::array::from_fn(
+            |n| {
+                if sequence.relied[n] || random.percent(60) { sequence.gpr[n] } else { random.integer() }
+            },
+        );
     let mut direction = random.bits() as u32;
     if random.percent(70) {
         direction &= !(1 << 10);
@@ -76,8 +79,11 @@ fn window(random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(WINDOW_LEN);
     let is_sparse = random.percent(25);
     for _ in 0..WINDOW_LEN / 8 {
-        let value =
-            if is_sparse { random.bits() & random.bits() & random.bits() & 0x0101_0101_0101_0101 } else { random.lanes() };
+        let value = if is_sparse {
+            random.bits() & random.bits() & random.bits() & 0x0101_0101_0101_0101
+        } else {
+            random.lanes()
+        };
         bytes.extend(value.to_le_bytes());
     }
     for _ in 0..4 {

@@ -66,7 +66,7 @@ impl Emitter<'_> {
                 let disp = (pc as u32).wrapping_neg() as i32;
                 self.asm.op(Opcode::one(0x8d), 4, RCX, Rm::Mem(Mem { base: PC, disp, ..super::EMPTY }));
             }
-            self.flagless_jump_if_zero(|e| e.to_thunk(0xe9, thunk));
+            self.flagless_jump_if_zero(|e| e.branch_to_thunk(0xe9, thunk));
             return;
         }
         if self.wide_pc() {
@@ -76,7 +76,7 @@ impl Emitter<'_> {
             dynasm!(self.asm; .arch x64; cmp Rd(PC), pc as i32);
         }
         self.asm.u8(0x0f);
-        self.to_thunk(0x85, thunk);
+        self.branch_to_thunk(0x85, thunk);
     }
 
     /// With the guest's rcx in r10: goes on if rcx is zero, else does what `otherwise` emits; rcx is restored on both
@@ -154,7 +154,7 @@ impl Emitter<'_> {
 
     fn leave(&mut self, pc: u64, thunk: Thunk) {
         self.store_pc(pc);
-        self.to_thunk(0xe9, thunk);
+        self.branch_to_thunk(0xe9, thunk);
     }
 
     /// Stores the guest program counter; the upper half of a 32-bit guest's is always zero.
@@ -334,7 +334,7 @@ impl Emitter<'_> {
         self.store_pc(pc);
         self.mov_imm(PC, u64::from(inst.imm));
         let fpu = self.backend.helpers.get(inst.imm as usize).is_some_and(|h| h.fpu);
-        self.to_thunk(0xe8, if fpu { Thunk::HelperFpu } else { Thunk::Helper });
+        self.branch_to_thunk(0xe8, if fpu { Thunk::HelperFpu } else { Thunk::Helper });
         if let Some(at) = done {
             let here = self.asm.pos();
             self.asm.patch(at, here);
@@ -442,7 +442,7 @@ impl Emitter<'_> {
         self.asm.patch(site.at, here);
         self.store_pc(site.target);
         // The return address names the site; the thunk takes it off the shadow stack again.
-        self.to_thunk(0xe8, Thunk::Link);
+        self.branch_to_thunk(0xe8, Thunk::Link);
         self.out.links[index].stub = here;
         self.out.links[index].stub_end = self.asm.pos();
     }

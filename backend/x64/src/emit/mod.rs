@@ -575,7 +575,7 @@ impl Emitter<'_> {
     }
 
     /// `jmp` (0xe9) or `call` (0xe8) to a thunk.
-    pub fn to_thunk(&mut self, opcode: u8, thunk: Thunk) {
+    pub fn branch_to_thunk(&mut self, opcode: u8, thunk: Thunk) {
         self.asm.u8(opcode);
         self.thunk_field(thunk);
     }

@@ -267,7 +267,7 @@ impl Emitter<'_> {
             Op::VMoveMask => self.move_mask(i, inst),
             Op::VExtract => self.extract(i, inst)?,
             Op::VInsert => self.vector_insert(i, inst)?,
-            Op::VFromInt => self.from_int(i, inst),
+            Op::VFromInt => self.int_to_vector(i, inst),
             Op::VToInt => {
                 let a = self.reg(inst.args[0]);
                 let d = self.dest(i, None);
@@ -366,7 +366,7 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn from_int(&mut self, i: usize, inst: &Inst) {
+    fn int_to_vector(&mut self, i: usize, inst: &Inst) {
         let ty = self.region.value_type(inst.args[0]);
         let mut v = self.reg(inst.args[0]);
         if ty.bytes() < 4 {

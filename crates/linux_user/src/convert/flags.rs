@@ -9,63 +9,47 @@ pub struct Flag {
     pub host: u32,
 }
 
-/// A translation of flag words. Bits that are in no row are the same on both sides if `common` has them, and are
-/// dropped otherwise.
+/// A translation of flag words. Bits that it does not mention are the same on both sides, or unknown to both: the
+/// kernel decides about those.
 #[derive(Clone, Copy, Debug)]
 pub struct FlagTable {
-    /// Bits that mean the same on both sides.
-    pub common: u32,
     /// Bits that differ.
     pub rows: &'static [Flag],
+    /// Bits that are not passed on.
+    pub dropped: Flag,
 }
 
 impl FlagTable {
     /// The host's word for a guest's.
     pub fn to_host(&self, guest: u32) -> u32 {
-        self.rows.iter().filter(|f| guest & f.guest == f.guest).fold(guest & self.common, |word, f| word | f.host)
+        let same = guest & !self.rows.iter().fold(self.dropped.guest, |bits, f| bits | f.guest);
+        self.rows.iter().filter(|f| guest & f.guest == f.guest).fold(same, |word, f| word | f.host)
     }
     /// The guest's word for a host's.
     pub fn to_guest(&self, host: u32) -> u32 {
-        self.rows.iter().filter(|f| host & f.host == f.host).fold(host & self.common, |word, f| word | f.guest)
+        let same = host & !self.rows.iter().fold(self.dropped.host, |bits, f| bits | f.host);
+        self.rows.iter().filter(|f| host & f.host == f.host).fold(same, |word, f| word | f.guest)
     }
 }
-
-/// Flags of `open` and `fcntl(F_SETFL)` that have one value on every architecture supported here: access mode,
-/// `O_CREAT`, `O_EXCL`, `O_NOCTTY`, `O_TRUNC`, `O_APPEND`, `O_NONBLOCK`, `O_DSYNC`, `FASYNC`, `O_NOATIME`, `O_CLOEXEC`,
-/// `__O_SYNC`, `O_PATH`, `__O_TMPFILE`.
-const OPEN_COMMON: u32 = 0o3
-    | 0o100
-    | 0o200
-    | 0o400
-    | 0o1000
-    | 0o2000
-    | 0o4000
-    | 0o10000
-    | 0o20000
-    | 0o1_000_000
-    | 0o2_000_000
-    | 0o4_000_000
-    | 0o10_000_000
-    | 0o20_000_000;
 
 /// `O_DIRECT`, `O_LARGEFILE`, `O_DIRECTORY`, `O_NOFOLLOW` on x86 (asm-generic/fcntl.h). `O_LARGEFILE` is dropped: a
 /// 64-bit host implies it, and shows it in `F_GETFL` whether it was asked for or not.
 const X86_DIRECT: u32 = 0o40_000;
+const X86_LARGEFILE: u32 = 0o100_000;
 const X86_DIRECTORY: u32 = 0o200_000;
 const X86_NOFOLLOW: u32 = 0o400_000;
 
 /// Flags of `open` on i386 and x86-64.
-pub static OPEN_X86: FlagTable =
-    FlagTable { common: OPEN_COMMON | X86_DIRECT | X86_DIRECTORY | X86_NOFOLLOW, rows: &[] };
+pub static OPEN_X86: FlagTable = FlagTable { rows: &[], dropped: Flag { guest: X86_LARGEFILE, host: X86_LARGEFILE } };
 
 /// Flags of `open` on 32-bit Arm and AArch64 (arch/arm64/include/uapi/asm/fcntl.h).
 pub static OPEN_ARM: FlagTable = FlagTable {
-    common: OPEN_COMMON,
     rows: &[
         Flag { guest: 0o40_000, host: X86_DIRECTORY },
         Flag { guest: 0o100_000, host: X86_NOFOLLOW },
         Flag { guest: 0o200_000, host: X86_DIRECT },
     ],
+    dropped: Flag { guest: 0o400_000, host: X86_LARGEFILE },
 };
 
 #[cfg(test)]

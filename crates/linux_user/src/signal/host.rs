@@ -214,8 +214,26 @@ pub fn prepare() -> SigSet {
     ignored
 }
 
-/// Dies from a signal, as if it had never been handled.
+/// Runs `exec` with the host ignoring those of `ignored` that it otherwise needs, so that a program which `exec`
+/// executes finds them ignored; puts the handlers back when it returns.
+pub fn with_ignored<R>(ignored: SigSet, exec: impl FnOnce() -> R) -> R {
+    let list: Vec<i32> = SigSet::SYNCHRONOUS.iter().filter(|sig| ignored.has(*sig)).collect();
+    let mut saved: Vec<HostAction> = list.iter().map(|_| HostAction::default()).collect();
+    for (sig, old) in list.iter().zip(&mut saved) {
+        let args = [*sig as u64, &raw const IGNORE as u64, &raw mut *old as u64, 8];
+        let _ = crate::kernel::call(libc::SYS_rt_sigaction, args);
+    }
+    let result = exec();
+    for (sig, old) in list.iter().zip(&saved) {
+        let _ = crate::kernel::call(libc::SYS_rt_sigaction, [*sig as u64, &raw const *old as u64, 0, 8]);
+    }
+    result
+}
+
+/// Dies from a signal, as if it had never been handled. A core file would be the emulator's and is not written.
 pub fn die(sig: i32) -> ! {
+    let no_core = [0u64; 2];
+    let _ = crate::kernel::call(libc::SYS_setrlimit, [libc::RLIMIT_CORE as u64, no_core.as_ptr() as u64]);
     let _ = crate::kernel::call(libc::SYS_rt_sigaction, [sig as u64, &raw const DEFAULT as u64, 0, 8]);
     host::sigprocmask(MaskHow::Unblock, host::bit(sig));
     let _ = host::tgkill(std::process::id() as i32, host::gettid(), sig);
@@ -223,7 +241,8 @@ pub fn die(sig: i32) -> ! {
     std::process::exit(128 + sig)
 }
 
-static DEFAULT: HostAction = HostAction { handler: 0, flags: 0, restorer: 0, mask: 0 };
+static DEFAULT: HostAction = HostAction { handler: SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+static IGNORE: HostAction = HostAction { handler: SIG_IGN, flags: 0, restorer: 0, mask: 0 };
 
 /// The disposition of `SIGPIPE` that the process inherited.
 static ORIGINAL_SIGPIPE: AtomicU32 = AtomicU32::new(libc::SIG_DFL as u32);

@@ -156,6 +156,12 @@ impl Sighand {
         let _guard = self.actions.lock();
         f()
     }
+    /// The signals that are ignored.
+    pub fn ignored(&self) -> SigSet {
+        let actions = self.actions.lock();
+        let ignored = (1..=COUNT).filter(|sig| actions[*sig as usize - 1].handler.0 == SIG_IGN);
+        ignored.fold(SigSet::EMPTY, |set, sig| set.with(SigSet::of(&[sig])))
+    }
     /// What signal `sig` (1 … 64) does.
     pub fn get(&self, sig: i32) -> SigAction {
         self.actions.lock().get((sig - 1) as usize).copied().unwrap_or_default()

@@ -247,7 +247,8 @@ fn replace_process(cx: &mut Cx, at: At, argv: Vec<CString>, envp: Vec<CString>) 
     }
     sigprocmask(MaskHow::Set, cx.task.signals.mask.0);
     let host_args = [at.dir as u64, path, args.as_ptr() as u64, env.as_ptr() as u64, at.flags as u64];
-    let result = call(libc::SYS_execveat, host_args);
+    let ignored = cx.task.sighand.ignored();
+    let result = crate::signal::host::with_ignored(ignored, || call(libc::SYS_execveat, host_args));
     cx.task.signals.pending().assume_held();
     cx.task.exec_memory = Vec::new();
     result

@@ -14,7 +14,7 @@
 use crate::convert::{Buffer, Record};
 use crate::errno::{EFAULT, Errno};
 use crate::kernel::call;
-use crate::memory::Access;
+use crate::memory::{Access, IOV_MAX};
 use crate::table::SysResult;
 use crate::task::Cx;
 use std::ffi::CString;
@@ -173,30 +173,48 @@ impl Forward {
     }
 }
 
+/// An address that no call can use. It stands for bad pointers of the guest, so that the kernel finds them when it comes
+/// to them, after other mistakes that it looks for first.
+pub const BAD_POINTER: u64 = 0xffff_ffff_ffff_f000;
+
+/// Leaves a bad pointer to the kernel.
+fn lazily(pointer: SysResult) -> SysResult {
+    if pointer == Err(EFAULT) { Ok(BAD_POINTER) } else { pointer }
+}
+
 /// The host's form of one argument. What it points to is put in `held`.
 fn convert(cx: &mut Cx, pass: Pass, value: u64, args: &[u64; 6], held: &mut Held) -> SysResult {
-    let plain = match pass {
-        Pass::Val | Pass::Fixed(_) | Pass::Skip => value,
-        Pass::OpenFlags => u64::from(cx.abi().layouts().open.to_host(value as u32)),
-        Pass::Id16 => crate::convert::stat::widen_id(value),
+    match pass {
+        Pass::Val | Pass::Fixed(_) | Pass::Skip => Ok(value),
+        Pass::OpenFlags => Ok(cx.abi().layouts().open.to_host(value as u32).into()),
+        Pass::Id16 => Ok(crate::convert::stat::widen_id(value)),
         // Every other kind is a pointer, and the kernel decides what a null pointer means.
-        _ if value == 0 => 0,
-        Pass::In(n) => cx.host_buffer(value, args[n], Access::Read)?,
-        Pass::Out(n) => cx.host_buffer(value, args[n], Access::Write)?,
-        Pass::InBytes(len) => cx.host_ptr(value, len, Access::Read)?,
-        Pass::OutBytes(len) => cx.host_ptr(value, len, Access::Write)?,
+        _ if value == 0 => Ok(0),
+        _ => lazily(convert_pointer(cx, pass, value, args, held)),
+    }
+}
+
+fn convert_pointer(cx: &mut Cx, pass: Pass, value: u64, args: &[u64; 6], held: &mut Held) -> SysResult {
+    let kept = match pass {
+        Pass::In(n) => return cx.host_buffer(value, args[n], Access::Read),
+        Pass::Out(n) => return cx.host_buffer(value, args[n], Access::Write),
+        Pass::InBytes(len) => return cx.host_buffer(value, len, Access::Read),
+        Pass::OutBytes(len) => return cx.host_buffer(value, len, Access::Write),
         Pass::OutSized(n) => {
             let len = if args[n] == 0 { 0 } else { cx.read::<u32>(args[n])? };
-            cx.host_buffer(value, len.into(), Access::Write)?
+            return cx.host_buffer(value, len.into(), Access::Write);
         }
-        Pass::Path => return Ok(hold(held, Held::Text(cx.path(value)?))),
-        Pass::Str => return Ok(hold(held, Held::Text(cx.cstr(value)?))),
-        Pass::Iovec(n, access) => return Ok(hold(held, Held::Vector(cx.iovec(value, args[n], access)?))),
-        Pass::Get(codec) => return Ok(hold(held, Held::Structure(codec.load(cx, value)?))),
-        Pass::Put(codec) => return Ok(hold(held, Held::Written(Buffer::default(), value, codec))),
-        Pass::Update(codec) => return Ok(hold(held, Held::Written(codec.load(cx, value)?, value, codec))),
+        Pass::Path => Held::Text(cx.path(value)?),
+        Pass::Str => Held::Text(cx.cstr(value)?),
+        // The kernel refuses the count before it looks at the array.
+        Pass::Iovec(n, _) if args[n] > IOV_MAX => return Ok(BAD_POINTER),
+        Pass::Iovec(n, access) => Held::Vector(cx.iovec(value, args[n], access)?),
+        Pass::Get(codec) => Held::Structure(codec.load(cx, value)?),
+        Pass::Put(codec) => Held::Written(Buffer::default(), value, codec),
+        Pass::Update(codec) => Held::Written(codec.load(cx, value)?, value, codec),
+        Pass::Val | Pass::Fixed(_) | Pass::Skip | Pass::OpenFlags | Pass::Id16 => Held::Nothing,
     };
-    Ok(plain)
+    Ok(hold(held, kept))
 }
 
 fn hold(slot: &mut Held, value: Held) -> u64 {
@@ -206,19 +224,20 @@ fn hold(slot: &mut Held, value: Held) -> u64 {
 
 impl Cx {
     /// A pointer to a guest buffer for the host kernel. Programs pass lengths beyond the end of their buffer's mapping,
-    /// or bad pointers, when they know that less will be transferred; so the kernel is left to find bad memory, which
-    /// is as inaccessible to it as to the guest. The buffer never reaches out of the guest's address space.
+    /// even of the address space, or bad pointers, when they know that less will be transferred; so the kernel is left
+    /// to find bad memory. It is as inaccessible to it as to the guest, and so is what follows the address space; the
+    /// kernel goes through a buffer from its start.
     ///
     /// # Errors
-    /// `EFAULT` when the buffer wraps around or leaves the address space.
+    /// `EFAULT` when the buffer starts outside of the address space.
     pub fn host_buffer(&self, addr: u64, len: u64, access: Access) -> SysResult {
         let space = self.space();
-        let end = addr.checked_add(len).ok_or(EFAULT)?;
         // Below the lowest address there may be something else, unless it is the host's own lowest.
         let below = addr < space.lowest() && space.host_base() != 0;
-        if end > space.limit() || below && len != 0 {
+        if addr > space.limit() || below && len != 0 {
             return Err(EFAULT);
         }
+        let len = len.min(space.limit() - addr);
         let write = access == Access::Write;
         let good = space.check(addr, len, write).map_or_else(|bad| bad.addr.saturating_sub(addr), |()| len);
         if write && good != 0 {

@@ -57,8 +57,8 @@ forward! {
     fn pipe = call SYS_pipe2(OutBytes(8), Fixed(0));
     /// `pipe2(2)`.
     fn pipe2 = call SYS_pipe2(OutBytes(8), OpenFlags);
-    /// `dup3(2)`.
-    fn dup3 = call SYS_dup3(Val, Val, OpenFlags);
+    /// `dup3(2)`, which takes only `O_CLOEXEC`, the same everywhere.
+    fn dup3 = call SYS_dup3(Val, Val, Val);
     /// `eventfd(2)`.
     fn eventfd = call SYS_eventfd2(Val, Fixed(0));
     /// `inotify_init(2)`.
@@ -175,9 +175,14 @@ pub fn readdir(cx: &mut Cx, [fd, out, ..]: [u64; 6]) -> SysResult {
     Ok(1)
 }
 
+/// The error of a call whose argument is bad, unless its descriptor is not open, which the kernel looks at first.
+pub(super) fn descriptor_error(fd: u64, error: Errno) -> Errno {
+    call(libc::SYS_fcntl, [fd, libc::F_GETFD as u64]).err().unwrap_or(error)
+}
+
 /// Locks in either layout; `fcntl` decides by command.
 fn lock<T: Record + Into<Flock64> + From<Flock64>>(cx: &mut Cx, fd: u64, command: i32, addr: u64) -> SysResult {
-    let guest: T = cx.read(addr)?;
+    let guest: T = cx.read(addr).map_err(|e| descriptor_error(fd, e))?;
     let mut host = Buffer::host::<Flock64>(&guest.into());
     let args = [fd, command as u64, host.addr()];
     let result = if matches!(command, libc::F_SETLKW | libc::F_OFD_SETLKW) {
@@ -281,7 +286,8 @@ pub fn fcntl(cx: &mut Cx, [fd, command, arg, ..]: [u64; 6]) -> SysResult {
     let command = command as i32;
     let open = cx.abi().layouts().open;
     let narrow = !cx.model().is_host();
-    match fcntl_kind(command, narrow).ok_or(EINVAL)? {
+    let Some(kind) = fcntl_kind(command, narrow) else { return Err(descriptor_error(fd, EINVAL)) };
+    match kind {
         Arg3::Lock(host) => lock::<Flock>(cx, fd, host, arg),
         Arg3::Lock64(host) => lock::<Flock64>(cx, fd, host, arg),
         Arg3::Flags => call(libc::SYS_fcntl, [fd, command as u64, open.to_host(arg as u32).into()]),

@@ -1,6 +1,7 @@
 //! `ioctl`: what the argument of a command is comes from a table ([`super::ioctl_table`]).
 
 use super::forward::Codec;
+use super::io::descriptor_error;
 use super::ioctl_table::{COMMANDS, FAMILIES};
 use crate::convert::record::{Ulong, record};
 use crate::convert::{Buffer, Model, Record};
@@ -117,16 +118,20 @@ fn nonnull(arg: u64) -> SysResult {
 /// What the kernel returns; `ENOTTY` for commands that are not known.
 pub fn ioctl(cx: &mut Cx, [fd, number, arg, ..]: [u64; 6]) -> SysResult {
     let number = number as u32;
-    let Some(command) = find(cx.model(), number) else {
-        if find_family(number).is_some() {
-            let arg = encoded_argument(cx, number, arg)?;
-            return call(libc::SYS_ioctl, [fd, number.into(), arg]);
+    let result = match (find(cx.model(), number), find_family(number)) {
+        (Some(command), _) => serve(cx, command, fd, number, arg),
+        (None, Some(_)) => {
+            encoded_argument(cx, number, arg).and_then(|arg| call(libc::SYS_ioctl, [fd, number.into(), arg]))
         }
-        // A descriptor that is not open is the more important mistake.
-        call(libc::SYS_fcntl, [fd, libc::F_GETFD as u64])?;
-        log_missing(cx, number);
-        return Err(ENOTTY);
+        (None, None) => {
+            log_missing(cx, number);
+            Err(descriptor_error(fd, ENOTTY))
+        }
     };
+    result.map_err(|e| if e == EFAULT { descriptor_error(fd, e) } else { e })
+}
+
+fn serve(cx: &mut Cx, command: &Command, fd: u64, number: u32, arg: u64) -> SysResult {
     let host = u64::from(command.number);
     let arg = match command.arg {
         IoctlArg::Value => arg,
@@ -142,11 +147,8 @@ pub fn ioctl(cx: &mut Cx, [fd, number, arg, ..]: [u64; 6]) -> SysResult {
         }
         IoctlArg::Run(run) => return run(cx, fd, host, arg),
     };
-    if command.wait {
-        cx.blocking_call(libc::SYS_ioctl, [fd, host, arg])
-    } else {
-        call(libc::SYS_ioctl, [fd, host, arg])
-    }
+    let args = [fd, host, arg];
+    if command.wait { cx.blocking_call(libc::SYS_ioctl, args) } else { call(libc::SYS_ioctl, args) }
 }
 
 /// Notes a command that is not known, the first time that it is used.

@@ -156,13 +156,20 @@ impl HostMessage {
     }
 }
 
+/// The error of a message that could not be converted, unless `fd` is the more important mistake.
+fn socket_error(fd: u64, error: Errno) -> Errno {
+    let (mut kind, mut len) = (Buffer::default(), Buffer::host(&4_i32));
+    let args = [fd, libc::SOL_SOCKET as u64, libc::SO_TYPE as u64, kind.addr(), len.addr()];
+    call(libc::SYS_getsockopt, args).err().unwrap_or(error)
+}
+
 fn send_one(cx: &mut Cx, fd: u64, guest: MsgHdr, flags: u64) -> SysResult {
-    let mut message = HostMessage::new(cx, guest, Access::Read)?;
+    let mut message = HostMessage::new(cx, guest, Access::Read).map_err(|e| socket_error(fd, e))?;
     cx.blocking_call(libc::SYS_sendmsg, [fd, message.host.addr(), flags])
 }
 
 fn receive_one(cx: &mut Cx, fd: u64, guest: MsgHdr, flags: u64) -> Result<(u64, MsgHdr), Errno> {
-    let mut message = HostMessage::new(cx, guest, Access::Write)?;
+    let mut message = HostMessage::new(cx, guest, Access::Write).map_err(|e| socket_error(fd, e))?;
     let len = cx.blocking_call(libc::SYS_recvmsg, [fd, message.host.addr(), flags])?;
     Ok((len, message.received(cx)?))
 }
@@ -172,7 +179,7 @@ fn receive_one(cx: &mut Cx, fd: u64, guest: MsgHdr, flags: u64) -> Result<(u64, 
 /// # Errors
 /// What the kernel returns; `EINVAL` for malformed control messages.
 pub fn sendmsg(cx: &mut Cx, [fd, msg, flags, ..]: [u64; 6]) -> SysResult {
-    let guest = cx.read(msg)?;
+    let guest = cx.read(msg).map_err(|e| socket_error(fd, e))?;
     send_one(cx, fd, guest, flags)
 }
 
@@ -181,7 +188,7 @@ pub fn sendmsg(cx: &mut Cx, [fd, msg, flags, ..]: [u64; 6]) -> SysResult {
 /// # Errors
 /// What the kernel returns.
 pub fn recvmsg(cx: &mut Cx, [fd, msg, flags, ..]: [u64; 6]) -> SysResult {
-    let guest = cx.read(msg)?;
+    let guest = cx.read(msg).map_err(|e| socket_error(fd, e))?;
     let (len, header) = receive_one(cx, fd, guest, flags)?;
     cx.write(msg, &header)?;
     Ok(len)
@@ -190,18 +197,26 @@ pub fn recvmsg(cx: &mut Cx, [fd, msg, flags, ..]: [u64; 6]) -> SysResult {
 /// Handles messages one after the other until one fails; only the failure of the first is reported.
 fn each_message(
     cx: &mut Cx,
+    fd: u64,
     list: u64,
     count: u64,
     mut handle: impl FnMut(&mut Cx, usize, MsgHdr) -> Result<Option<MmsgHdr>, Errno>,
 ) -> SysResult {
     let size = MmsgHdr::size(cx.model()) as u64;
     let count = count.min(crate::memory::IOV_MAX) as usize;
+    if count == 0 {
+        return match socket_error(fd, EFAULT) {
+            EFAULT => Ok(0),
+            bad => Err(bad),
+        };
+    }
     for i in 0..count {
         let addr = list + i as u64 * size;
         let one = cx.read::<MmsgHdr>(addr).and_then(|m| handle(cx, i, m.hdr));
         match one.and_then(|done| done.map(|m| cx.write(addr, &m)).transpose()) {
             Ok(Some(())) => {}
             Ok(None) => return Ok(i as u64),
+            Err(EFAULT) if i == 0 => return Err(socket_error(fd, EFAULT)),
             Err(e) if i == 0 => return Err(e),
             Err(_) => return Ok(i as u64),
         }
@@ -214,7 +229,7 @@ fn each_message(
 /// # Errors
 /// What the kernel returns for the first message.
 pub fn sendmmsg(cx: &mut Cx, [fd, list, count, flags, ..]: [u64; 6]) -> SysResult {
-    each_message(cx, list, count, |cx, _, hdr| {
+    each_message(cx, fd, list, count, |cx, _, hdr| {
         let len = send_one(cx, fd, hdr, flags)?;
         Ok(Some(MmsgHdr { hdr, len: len as u32 }))
     })
@@ -225,7 +240,7 @@ fn receive_many(cx: &mut Cx, [fd, list, count, flags, ..]: [u64; 6], limit: Opti
     let end = limit.and_then(|l| Instant::now().checked_add(l));
     let once = flags & libc::MSG_WAITFORONE as u64 != 0;
     let flags = flags & !(libc::MSG_WAITFORONE as u64);
-    each_message(cx, list, count, |cx, i, hdr| {
+    each_message(cx, fd, list, count, |cx, i, hdr| {
         if i > 0 && end.is_some_and(|end| Instant::now() >= end) {
             return Ok(None);
         }

@@ -84,7 +84,7 @@ fn pollfds(cx: &Cx, addr: u64, count: u64) -> SysResult {
     if count > i32::MAX as u64 / 8 {
         return Err(EINVAL);
     }
-    cx.host_ptr(addr, count * 8, Access::Write)
+    cx.host_buffer(addr, count * 8, Access::Write)
 }
 
 /// `poll(2)`.

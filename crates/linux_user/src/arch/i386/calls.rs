@@ -12,7 +12,7 @@ syscalls! {
     pub static CALLS;
 
     0 restart_syscall() => run(signal::restart_syscall);
-    1 exit(Int) => run(process::exit);
+    1 exit(Int) -> Never => run(process::exit);
     2 fork() => run(process::fork);
     3 read(Fd, Ptr, Size) => run(io::read);
     4 write(Fd, Ptr, Size) => run(io::write);
@@ -263,7 +263,7 @@ syscalls! {
     249 io_cancel(Hex, Ptr, Ptr) => refuse(ENOSYS);
     250 fadvise64(Fd, Off64, Size, Int) => host(SYS_fadvise64);
     251 unused251() => refuse(ENOSYS);
-    252 exit_group(Int) => run(process::exit_group);
+    252 exit_group(Int) -> Never => run(process::exit_group);
     253 lookup_dcookie() => refuse(ENOSYS);
     254 epoll_create(Int) => run(poll::epoll_create);
     255 epoll_ctl(Fd, Int, Fd, Ptr) => run(poll::epoll_ctl);

@@ -21,7 +21,7 @@ enum Cause {
 /// One row per exception vector: signal and cause.
 const VECTORS: [(i32, Cause); 20] = [
     (SIGFPE, Cause::At(FPE_INTDIV)),   // #DE
-    (SIGTRAP, Cause::At(TRAP_TRACE)),  // #DB
+    (SIGTRAP, Cause::At(TRAP_BRKPT)),  // #DB; nothing but int1 raises it
     (SIGSEGV, Cause::Kernel),          // NMI: not raised by programs
     (SIGTRAP, Cause::Kernel),          // #BP
     (SIGSEGV, Cause::Kernel),          // #OF
@@ -53,7 +53,7 @@ const FPE_FLTOVF: i32 = 4;
 const FPE_FLTUND: i32 = 5;
 const FPE_FLTRES: i32 = 6;
 const FPE_FLTINV: i32 = 7;
-const TRAP_TRACE: i32 = 2;
+const TRAP_BRKPT: i32 = 1;
 const ILL_ILLOPN: i32 = 2;
 const SEGV_MAPERR: i32 = 1;
 const SEGV_ACCERR: i32 = 2;
@@ -159,6 +159,7 @@ mod tests {
     fn vectors() {
         let exception = |code| Trap::Exception { code, arg: 0 };
         assert_eq!(info(Trap::Divide), (SIGFPE, FPE_INTDIV));
+        assert_eq!(info(exception(1)), (SIGTRAP, TRAP_BRKPT));
         assert_eq!(info(exception(3)), (SIGTRAP, SI_KERNEL));
         assert_eq!(info(exception(6)), (SIGILL, ILL_ILLOPN));
         assert_eq!(info(exception(13)), (SIGSEGV, SI_KERNEL));
