@@ -20,6 +20,10 @@ pub struct Facts {
     pub flags_needed: FlagSet,
     /// Which operand slots read flags, one bit each.
     pub flag_slots: u8,
+    /// Which operand slots read other values.
+    pub value_slots: u8,
+    /// Whether a load or an operation is emitted as part of this instruction.
+    pub absorbs: bool,
     /// The `flagsk` projection whose kept bits are needed, or [`NONE`].
     pub keep: u32,
     /// The `second` projection that is used, or [`NONE`].
@@ -44,6 +48,8 @@ const FRESH: Facts = Facts {
     flag_uses: 0,
     flags_needed: FlagSet::empty(),
     flag_slots: 0,
+    value_slots: 0,
+    absorbs: false,
     keep: NONE,
     second: NONE,
     guest_flags_after: false,
@@ -199,6 +205,7 @@ impl Analysis {
                 }
             } else {
                 self.use_value(arg);
+                self.facts[i].value_slots |= 1 << slot;
             }
         }
         self.facts[i].flag_slots = slots;
@@ -306,6 +313,7 @@ impl Analysis {
             // Both operands from one load would need it twice.
             && !inst.args.iter().enumerate().any(|(s, a)| s != slot && *a == arg);
         self.facts[l].folded |= folds;
+        self.facts[i].absorbs |= folds;
         folds
     }
 
@@ -337,6 +345,8 @@ impl Analysis {
         {
             self.facts[l].folded = true;
             self.facts[o].rmw = i as u32;
+            self.facts[o].absorbs = true;
+            self.facts[i].absorbs = true;
         }
     }
 

@@ -111,15 +111,11 @@ impl Emitter<'_> {
         let facts = self.facts.facts[i];
         let is_root = |v: Value| self.facts.root(v) == Some(root as usize);
         let mut over = u16::from(root == self.guest_flags && !facts.guest_flags_after);
-        self.for_each_use(i, &mut |v| over += u16::from(self.is_flags(v) && is_root(v)));
+        self.for_each_use(i, &mut |v, flags| over += u16::from(flags && is_root(v)));
         if facts.keep != NONE && is_root(self.region.insts[facts.keep as usize].args[1]) && self.merges_natively(i) {
             over += 1;
         }
         self.facts.facts[root as usize].flag_uses.saturating_sub(over)
-    }
-
-    fn is_flags(&self, v: Value) -> bool {
-        self.region.value_type(v) == isamorph_ir::Type::Flags
     }
 
     /// Makes EFLAGS free for instruction `i` to overwrite: what is needed later is saved.

@@ -215,7 +215,11 @@ impl Emitter<'_> {
         if matches!(inst.op, Op::Adc | Op::Sbb) {
             self.ensure_flags(o, inst.args[2]);
         }
-        self.prepare_merge(o);
+        if is_shift(inst.op) {
+            self.old_flags(o, &inst, inst.args[2]);
+        } else {
+            self.prepare_merge(o);
+        }
         if inst.op != Op::Not {
             self.clobber_flags(o);
         }

@@ -17,7 +17,7 @@ use crate::checker::Checker;
 use crate::pins::{Pins, VEC};
 use crate::{Backend, Unsupported};
 use isamorph_code::{Compiled, FaultPoint, Recipe, Reloc, Thunk};
-use isamorph_ir::{Inst, Op, RegId, Region, Type, Value};
+use isamorph_ir::{ImmKind, Inst, Op, RegId, Region, Type, Value};
 
 /// Registers that hold neither guest state nor anything fixed: r9–r14, xmm8–xmm15.
 const SCRATCH: u32 = 0x7e00 | 0xff00_0000;
@@ -270,48 +270,66 @@ impl Emitter<'_> {
         let Some(root) = self.facts.root(v) else { return 0 };
         let mut here = 0;
         // The flags of an instruction have the same root as its value.
-        let same = |u: Value| self.facts.root(u) == Some(root) && self.region.value_type(u) != Type::Flags;
-        self.for_each_use(i, &mut |u| here += u16::from(same(u)));
+        self.for_each_use(i, &mut |u, flags| here += u16::from(!flags && self.facts.root(u) == Some(root)));
         self.facts.facts[root].uses.saturating_sub(here)
     }
 
-    /// The values that an instruction reads, together with those of the load and the operation that it absorbs.
-    fn for_each_use(&self, i: usize, f: &mut dyn FnMut(Value)) {
-        let inst = &self.region.insts[i];
-        let flag_slots = self.facts.facts[i].flag_slots;
-        let unread = |v: Value| {
-            self.region.value_type(v) == Type::Flags
-                && !inst.args.iter().enumerate().any(|(slot, a)| *a == v && flag_slots >> slot & 1 != 0)
-        };
-        for v in self.region.uses(inst).filter(|v| !unread(*v)) {
-            f(v);
-            if let Some(u) = v.as_inst()
-                && (self.is_folded(u) || self.facts.facts[u].rmw == i as u32)
-            {
-                self.for_each_use(u, f);
+    /// The values that an instruction reads, together with those of the load and the operation that it absorbs, and
+    /// whether each is a flags bundle.
+    fn for_each_use(&self, i: usize, f: &mut impl FnMut(Value, bool)) {
+        self.for_each_direct_use(i, f);
+        if self.facts.facts[i].absorbs {
+            self.for_each_absorbed(i, &mut |u| self.for_each_direct_use(u, f));
+        }
+    }
+
+    /// The instructions that are emitted as part of `i`: a load, or an operation with its load.
+    fn for_each_absorbed(&self, i: usize, f: &mut impl FnMut(usize)) {
+        for u in self.region.insts[i].args.iter().filter_map(|v| v.as_inst()) {
+            if self.facts.facts[u].rmw == i as u32 {
+                f(u);
+                self.region.insts[u]
+                    .args
+                    .iter()
+                    .filter_map(|v| v.as_inst())
+                    .filter(|l| self.is_folded(*l))
+                    .for_each(&mut *f);
+            } else if self.is_folded(u) {
+                f(u);
             }
+        }
+    }
+
+    fn for_each_direct_use(&self, i: usize, f: &mut impl FnMut(Value, bool)) {
+        let (inst, facts) = (&self.region.insts[i], &self.facts.facts[i]);
+        for (slot, &v) in inst.args.iter().enumerate() {
+            let flags = facts.flag_slots >> slot & 1 != 0;
+            if flags || facts.value_slots >> slot & 1 != 0 {
+                f(v, flags);
+            }
+        }
+        match inst.op.info().imm {
+            ImmKind::Addr => self.region.addrs[inst.imm as usize].values().for_each(|v| f(v, false)),
+            ImmKind::Exit => {
+                self.region.exits[inst.imm as usize].kind.target().into_iter().for_each(|v| f(v, false));
+            }
+            _ => {}
         }
     }
 
     /// Counts down the uses of what an emitted instruction read.
     fn release(&mut self, i: usize) {
-        let mut list = [Value::NONE; 16];
+        let mut list = [(Value::NONE, false); 16];
         let mut n = 0;
-        self.for_each_use(i, &mut |v| {
+        self.for_each_use(i, &mut |v, flags| {
             if n < list.len() {
-                list[n] = v;
+                list[n] = (v, flags);
                 n += 1;
             }
         });
-        // Projections and truncations are names: what they name was not counted as read by them.
-        match self.region.insts[i].op {
-            Op::Flags | Op::FlagsKeep | Op::Second => return,
-            Op::Trunc if self.facts.facts[i].root != i as u32 => return,
-            _ => {}
-        }
-        for v in &list[..n] {
+        for (v, flags) in &list[..n] {
             let Some(root) = self.facts.root(*v) else { continue };
-            if self.region.value_type(*v) == Type::Flags {
+            if *flags {
                 self.release_flags(root);
             } else {
                 let uses = &mut self.facts.facts[root].uses;

@@ -65,7 +65,7 @@ impl Emitter<'_> {
     }
 
     /// The host keeps the old flags where the guest does, if it finds them in EFLAGS.
-    fn old_flags(&mut self, i: usize, inst: &Inst, old: Value) {
+    pub fn old_flags(&mut self, i: usize, inst: &Inst, old: Value) {
         let carries_in = matches!(inst.op, Op::Rcl | Op::Rcr);
         if (carries_in || self.wants_flags(i)) && !old.is_none() {
             self.ensure_flags(i, old);
