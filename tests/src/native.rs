@@ -66,6 +66,7 @@ pub struct Summary {
     chosen: usize,
     executed: BTreeMap<Mnemonic, u64>,
     forms: BTreeSet<Code>,
+    missed: BTreeSet<Code>,
     vectors: BTreeMap<u32, u64>,
     differences: Vec<Difference>,
 }
@@ -87,6 +88,7 @@ impl Summary {
             self.instructions += 1;
             *self.executed.entry(step.insn.mnemonic()).or_default() += 1;
             self.forms.insert(step.insn.code());
+            self.missed.remove(&step.insn.code());
         }
     }
 
@@ -112,6 +114,9 @@ impl Summary {
         let _ = writeln!(text, "executed: {}", counts.collect::<Vec<_>>().join(", "));
         let vectors = self.vectors.iter().map(|(vector, n)| format!("{vector}: {n}"));
         let _ = writeln!(text, "ends by exception vector: {}", vectors.collect::<Vec<_>>().join(", "));
+        if !self.missed.is_empty() && self.missed.len() <= 40 {
+            let _ = writeln!(text, "not executed: {:?}", self.missed);
+        }
         let (forms, chosen, claimed) = (self.forms.len(), self.chosen, self.claimed);
         let _ = writeln!(text, "{forms} of {chosen} comparable encodings executed; {claimed} are claimed");
         let (cases, instructions, faults, failed) = (self.cases, self.instructions, self.faults, self.failed());
@@ -136,7 +141,12 @@ pub fn run(setup: &Setup, program: &Path) -> io::Result<Summary> {
     if forms.is_empty() {
         return Err(io::Error::other("no encoding has such a name"));
     }
-    let mut summary = Summary { claimed, chosen: forms.len(), ..Summary::default() };
+    let mut summary = Summary {
+        claimed,
+        chosen: forms.len(),
+        missed: forms.iter().map(|form| form.code).collect(),
+        ..Summary::default()
+    };
     let mut generator = Generator::new(&forms, Random::new(setup.seed));
     let mut random = Random::new(!setup.seed);
     let mut native = Runner::new(Mode::native(), program);

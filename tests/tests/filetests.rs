@@ -5,6 +5,7 @@
 //!
 //! * `test print` is a region in canonical form: printing what was parsed gives the same text.
 //! * `test parse` and `test verify` expect the error of the parser or the verifier.
+//! * `test opt` expects what the optimiser makes of the region. What has no users stays: back ends drop it.
 //! * `test interpret` runs the region on the made-up guest of `isamorph_ir::testing` and expects how it was left and
 //!   which registers and memory it changed. `given r0=5 flags=cz st0=0x3fff8000000000000000` sets registers,
 //!   `given memory 0x1000: 01 02` maps memory; everything else is zero, or not mapped.
@@ -15,6 +16,7 @@ use isamorph_interp::{Outcome, run};
 use isamorph_ir::testing::{Bytes, FXSAVE, HELPERS, TABLE};
 use isamorph_ir::text::{parse, print};
 use isamorph_ir::{CpuState, FlagSet, MemFault, Op, Pin, RegId, Region, Trap, Type, verify};
+use isamorph_opt::Optimizer;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -26,12 +28,18 @@ enum Kind {
     Print,
     Parse,
     Verify,
+    Opt,
     Interpret,
 }
 
 impl Kind {
-    const NAMES: [(&'static str, Kind); 4] =
-        [("print", Kind::Print), ("parse", Kind::Parse), ("verify", Kind::Verify), ("interpret", Kind::Interpret)];
+    const NAMES: [(&'static str, Kind); 5] = [
+        ("print", Kind::Print),
+        ("parse", Kind::Parse),
+        ("verify", Kind::Verify),
+        ("opt", Kind::Opt),
+        ("interpret", Kind::Interpret),
+    ];
 }
 
 /// One case: its lines by what they are.
@@ -109,9 +117,17 @@ impl Case {
                 let error = verify::verify(&self.region()?, &TABLE, HELPERS).err();
                 vec![format!("expect {}", error.ok_or("the region is valid")?)]
             }
+            Kind::Opt => self.optimise()?,
             Kind::Interpret => self.interpret()?,
         };
         Ok((self.body.clone(), expect))
+    }
+
+    fn optimise(&self) -> Result<Vec<String>> {
+        let mut region = self.valid_region()?;
+        Optimizer::default().run(&mut region, &TABLE);
+        verify::verify(&region, &TABLE, HELPERS).map_err(|error| format!("optimised: {error}"))?;
+        Ok(print(&region, &TABLE, HELPERS).lines().map(|line| format!("expect {line}")).collect())
     }
 
     fn interpret(&self) -> Result<Vec<String>> {

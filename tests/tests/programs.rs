@@ -1,8 +1,7 @@
 //! The list of Debian programs under `isamorph`: one test for each group and each way to run guest code.
 
+use isamorph_tests::emulator::isamorph;
 use isamorph_tests::programs::{self, GROUPS, Group, Outcome, Runner, Setup};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 macro_rules! tests {
     ($($group:ident)*) => {
@@ -36,16 +35,4 @@ fn check(group: &str, accel: &str) {
     let report = programs::report(&outcomes);
     println!("{report}");
     assert!(outcomes.iter().all(Outcome::is_same), "\n{report}");
-}
-
-/// The command, built with optimisation: the lists take long without.
-fn isamorph() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let cargo = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--package", "isamorph"])
-        .current_dir(&root)
-        .status();
-    assert!(cargo.is_ok_and(|status| status.success()), "isamorph does not build");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    std::path::absolute(target.join("release/isamorph")).expect("the working folder exists")
 }

@@ -1,6 +1,6 @@
 //! The cache itself.
 
-use crate::chunks::{Chunks, State};
+use crate::chunks::{Chunks, Placed, State};
 use crate::epoch::{Epochs, Slot};
 use crate::pages::PageIndex;
 use crate::stats::{Counters, Stats};
@@ -90,8 +90,8 @@ impl Blocks {
     /// The block whose code covers an offset, live or not.
     fn covering(&self, offset: u32) -> Option<u32> {
         let list = self.chunks.at(offset);
-        let after = list.partition_point(|&i| self.get(i).is_some_and(|t| t.code <= offset));
-        let index = *list.get(after.checked_sub(1)?)?;
+        let after = list.partition_point(|placed| placed.code <= offset);
+        let index = list.get(after.checked_sub(1)?)?.tb;
         self.get(index)?.covers(offset).then_some(index)
     }
     /// A slot for a block.
@@ -101,7 +101,7 @@ impl Blocks {
             self.tbs.len() as u32 - 1
         });
         self.pages.add(index, &tb.ranges);
-        self.chunks.push(index);
+        self.chunks.push(Placed { code: tb.code, tb: index });
         self.tbs[index as usize] = Some(Box::new(tb));
         index
     }
@@ -164,8 +164,8 @@ impl CodeCache {
         let blocks = lock(&self.blocks);
         let index = blocks.covering(offset)?;
         let (tb, block) = (blocks.id(index)?, blocks.get(index)?);
-        let (insn, recipes) = block.fault_at(offset)?;
-        Some(FaultSite { tb, mode: block.key.mode, pc: insn.pc, len: insn.len, recipes: recipes.to_vec() })
+        let (fault, recipes) = block.fault_at(offset)?;
+        Some(FaultSite { tb, mode: block.key.mode, pc: fault.pc, len: fault.len, recipes: recipes.to_vec() })
     }
     /// The guest program counter of the block that holds a host address; for logs.
     pub fn block_pc(&self, address: usize) -> Option<u64> {
@@ -250,9 +250,9 @@ impl CodeCache {
             if !self.epochs.passed(epoch) {
                 return Err(epoch);
             }
-            for index in blocks.chunks.empty(next) {
-                blocks.tbs[index as usize] = None;
-                blocks.free.push(index);
+            for Placed { tb, .. } in blocks.chunks.empty(next) {
+                blocks.tbs[tb as usize] = None;
+                blocks.free.push(tb);
             }
             self.counters.recycled.add(1);
         }
@@ -267,7 +267,7 @@ impl CodeCache {
     /// Drops all blocks of a chunk and begins to wait for the vCPUs to leave it.
     fn retire(&self, blocks: &mut Blocks, chunk: usize) {
         let tbs = blocks.chunks.get(chunk).tbs.clone();
-        let dropped = tbs.iter().filter(|&&i| self.drop_block(blocks, i)).count();
+        let dropped = tbs.iter().filter(|p| self.drop_block(blocks, p.tb)).count();
         self.counters.evicted.add(dropped as u64);
         blocks.chunks.get(chunk).state = State::Retired(self.epochs.advance());
     }
@@ -424,7 +424,7 @@ impl Drop for Vcpu {
 }
 
 /// The most code that a forked child gets a copy of; translating anew what it needs is cheaper than copying more.
-const COPY_MAX: u32 = 4 << 20;
+const COPY_MAX: u32 = 16 << 20;
 
 /// All locks of a cache, held across a `fork`, and the code memory for the child.
 pub struct Quiescence<'a> {
@@ -464,8 +464,10 @@ impl Quiescence<'_> {
         cache.view.write(0, &cache.thunks.code);
         // Identifiers from before the fork must not name new blocks.
         let serial = blocks.serial;
-        *blocks = Blocks { serial, ..Blocks::new(cache.thunks.code.len() as u32, cache.view.len() as u32) };
-        shards.iter_mut().for_each(|s| s.clear());
+        let empty = Blocks { serial, ..Blocks::new(cache.thunks.code.len() as u32, cache.view.len() as u32) };
+        // Giving the parent's memory back would copy every page of it first.
+        std::mem::forget(std::mem::replace(&mut *blocks, empty));
+        shards.iter_mut().for_each(|s| std::mem::forget(std::mem::take(&mut **s)));
         for slot in vcpus.iter() {
             slot.jumps.clear();
             slot.forget();

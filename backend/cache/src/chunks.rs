@@ -11,13 +11,22 @@ pub enum State {
     Retired(u64),
 }
 
+/// A block in a chunk. Lookup by host address searches these, so they are small.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// Offset of its code.
+    pub code: u32,
+    /// Index of the block.
+    pub tb: u32,
+}
+
 /// One chunk.
 #[derive(Debug)]
 pub struct Chunk {
     /// What it is good for.
     pub state: State,
     /// Blocks in order of their code.
-    pub tbs: Vec<u32>,
+    pub tbs: Vec<Placed>,
     start: u32,
     used: u32,
 }
@@ -81,8 +90,8 @@ impl Chunks {
         })
     }
     /// Records a block in the current chunk, whose code was allocated last.
-    pub fn push(&mut self, tb: u32) {
-        self.list[self.current].tbs.push(tb);
+    pub fn push(&mut self, placed: Placed) {
+        self.list[self.current].tbs.push(placed);
     }
     /// Starts to fill an empty chunk.
     pub fn enter(&mut self, index: usize) {
@@ -90,14 +99,14 @@ impl Chunks {
         self.current = index;
     }
     /// Empties a retired chunk; returns its blocks, whose slots are free now.
-    pub fn empty(&mut self, index: usize) -> Vec<u32> {
+    pub fn empty(&mut self, index: usize) -> Vec<Placed> {
         let chunk = &mut self.list[index];
         chunk.state = State::Free;
         chunk.used = 0;
         std::mem::take(&mut chunk.tbs)
     }
     /// The blocks of the chunk that holds an offset, in order of their code.
-    pub fn at(&self, offset: u32) -> &[u32] {
+    pub fn at(&self, offset: u32) -> &[Placed] {
         let index = offset.checked_sub(self.first).map(|o| (o / self.size.max(1)) as usize);
         index.and_then(|i| self.list.get(i)).map_or(&[], |c| &c.tbs)
     }

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! * [`CodeCache`] owns the memory (one object mapped twice, never writable and executable at one address) and every
-//!   placed region, a [`Tb`] (translation block).
+//!   placed region, a translation block.
 //! * [`Vcpu`] is a virtual processor's membership: its inline jump cache, and the epoch by which the cache knows when
 //!   nobody can be executing a dropped region any more.
 //!

@@ -50,12 +50,16 @@ pub struct SiteRef {
     pub link: u32,
 }
 
-/// A guest instruction of a block.
+/// A host instruction that may fault, with the guest instruction it belongs to.
 #[derive(Clone, Copy, Debug)]
-pub struct Insn {
-    /// Its address.
+pub struct Fault {
+    /// Address of the guest instruction.
     pub pc: u64,
-    /// Its length.
+    /// Offset in the code.
+    at: u32,
+    recipe: u16,
+    recipe_count: u8,
+    /// Length of the guest instruction.
     pub len: u8,
 }
 
@@ -84,9 +88,16 @@ pub struct Tb {
     pub links: Box<[Link]>,
     /// Direct exits of blocks that lead here.
     pub incoming: Vec<SiteRef>,
-    faults: Box<[FaultPoint]>,
+    faults: Box<[Fault]>,
     recipes: Box<[Recipe]>,
-    insns: Box<[Insn]>,
+}
+
+impl Fault {
+    fn new(point: &FaultPoint, compiled: &Compiled) -> Self {
+        let FaultPoint { at, insn, recipe, recipe_count } = *point;
+        let (pc, len, _) = compiled.insns.get(usize::from(insn)).copied().unwrap_or_default();
+        Fault { pc, at, recipe, recipe_count, len }
+    }
 }
 
 impl Tb {
@@ -106,9 +117,8 @@ impl Tb {
             poll: at + compiled.poll_entry,
             links,
             incoming: Vec::new(),
-            faults: compiled.faults.as_slice().into(),
+            faults: compiled.faults.iter().map(|point| Fault::new(point, compiled)).collect(),
             recipes: compiled.recipes.as_slice().into(),
-            insns: compiled.insns.iter().map(|&(pc, len, _)| Insn { pc, len }).collect(),
         }
     }
     /// Whether the code covers that offset.
@@ -130,12 +140,11 @@ impl Tb {
         self.code + self.links[link as usize].site.stub
     }
     /// The guest instruction and the recipes of the host instruction at that offset, if it may fault.
-    pub fn fault_at(&self, offset: u32) -> Option<(Insn, &[Recipe])> {
+    pub fn fault_at(&self, offset: u32) -> Option<(Fault, &[Recipe])> {
         let inside = offset.checked_sub(self.code)?;
-        let point = &self.faults[self.faults.binary_search_by_key(&inside, |f| f.at).ok()?];
-        let first = usize::from(point.recipe);
-        let recipes = self.recipes.get(first..first + usize::from(point.recipe_count))?;
-        Some((*self.insns.get(usize::from(point.insn))?, recipes))
+        let fault = self.faults[self.faults.binary_search_by_key(&inside, |f| f.at).ok()?];
+        let first = usize::from(fault.recipe);
+        Some((fault, self.recipes.get(first..first + usize::from(fault.recipe_count))?))
     }
     /// Whether any of its guest bytes lies in `start .. start + len`.
     pub fn overlaps(&self, start: u64, len: u64) -> bool {

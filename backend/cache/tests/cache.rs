@@ -309,7 +309,7 @@ fn a_vcpu_inside_compiled_code_is_asked_to_leave_before_its_chunk_is_reused() {
     assert!(cache.stats().recycled > 2);
 }
 
-/// Eight mebibytes of code, or a little; a forked child gets copies of a little only.
+/// Twenty megabytes of code, or a little: a forked child gets a copy of a little only.
 fn child_of_a_cache_with(blocks: u64) {
     let (r0, r1) = (AtomicU32::new(0), AtomicU32::new(0));
     let cache = cache(32 << 20);
@@ -343,5 +343,5 @@ fn a_child_keeps_a_little_code() {
 
 #[test]
 fn a_child_starts_anew_instead_of_copying_much() {
-    child_of_a_cache_with(2000);
+    child_of_a_cache_with(5000);
 }

@@ -11,8 +11,12 @@ use isamorph_ir::{Inst, Op, Region, Type, Value};
 
 /// The value that equals the result of instruction `index`.
 pub(crate) fn simplify(region: &mut Region, index: usize) -> Option<Value> {
-    let inst = region.insts[index];
+    let inst = &region.insts[index];
     let [a, b, ..] = inst.args;
+    if b.as_inst().is_some() {
+        return None;
+    }
+    let inst = *inst;
     let right = bits(region, b);
     let value = match bits(region, a) {
         Some(left) if right.is_some() || b.is_none() => eval(&inst, Type::None, left, right.unwrap_or(0)).map(Err),

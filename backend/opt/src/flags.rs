@@ -10,7 +10,7 @@ use crate::names::definition;
 use isamorph_ir::{Cond, FlagSet, Inst, Op, Region, Value};
 
 /// Makes a condition look at the flags from before they were edited, if it can.
-pub(crate) fn condition(region: &mut Region, index: usize) {
+pub(crate) fn condition(region: &mut Region, index: usize) -> Option<Value> {
     let mut inst = region.insts[index];
     while let Some(edit) = definition(region, inst.args[0])
         && let Some(cond) = before_edit(edit, inst.cond())
@@ -19,6 +19,7 @@ pub(crate) fn condition(region: &mut Region, index: usize) {
         inst.args[0] = edit.args[0];
         region.insts[index] = inst;
     }
+    None
 }
 
 /// The condition on the operand of an edit of flags that holds when `cond` holds on its result.
@@ -51,9 +52,10 @@ pub(crate) fn complement(region: &mut Region, index: usize) -> Option<Value> {
 }
 
 /// A merge of new and old flags that keeps none of the old ones is a projection.
-pub(crate) fn merge(region: &mut Region, index: usize) {
+pub(crate) fn merge(region: &mut Region, index: usize) -> Option<Value> {
     let inst = &mut region.insts[index];
     if inst.attr == 0 {
         *inst = Inst { op: Op::Flags, args: [inst.args[0], Value::NONE, Value::NONE, Value::NONE], ..*inst };
     }
+    None
 }

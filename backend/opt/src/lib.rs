@@ -29,11 +29,13 @@ mod arithmetic;
 mod eval;
 mod flags;
 mod names;
+mod roles;
 mod width;
 mod writes;
 
-use isamorph_ir::{Effects, Op, RegTable, Region};
+use isamorph_ir::{Op, RegTable, Region, Value};
 use names::Names;
+use roles::Roles;
 use writes::Writes;
 
 /// The optimiser; it keeps its scratch memory from region to region.
@@ -42,10 +44,6 @@ pub struct Optimizer {
     names: Names,
     writes: Writes,
 }
-
-/// Effects that may observe registers, or that end what is known of them.
-const OBSERVES: Effects =
-    Effects::FAULT.union(Effects::EXIT).union(Effects::READ).union(Effects::END).union(Effects::FPENV);
 
 impl Optimizer {
     /// Optimises a region that has passed the verifier.
@@ -57,42 +55,27 @@ impl Optimizer {
             if !self.names.is_empty() {
                 self.names.apply(region, index);
             }
-            self.inst(region, table, index);
+            let roles = Roles::of(region.insts[index].op);
+            self.writes.observe(index, roles.contains(Roles::OBSERVES));
+            if roles.contains(Roles::WRITES) {
+                self.writes.write(region, table, index);
+            } else if roles.contains(Roles::VALUE)
+                && let Some(value) = simplify(region, index)
+            {
+                self.names.rename(index, value);
+            }
         }
         self.names.end();
     }
+}
 
-    #[inline]
-    fn inst(&mut self, region: &mut Region, table: &RegTable, index: usize) {
-        let op = region.insts[index].op;
-        let value = match op {
-            Op::Insn | Op::Flags => None,
-            Op::Get => return self.writes.read(region.insts[index].reg()),
-            Op::Set => return self.writes.write(region, table, index),
-            Op::Add | Op::Sub | Op::And | Op::Or | Op::Xor | Op::Not | Op::Shl | Op::Shr | Op::Sar => {
-                arithmetic::simplify(region, index)
-            }
-            Op::Zext | Op::Sext | Op::Trunc | Op::Field | Op::Ins => {
-                let inst = region.insts[index];
-                width::simplify(region, &inst)
-            }
-            Op::FlagsNot => flags::complement(region, index),
-            Op::FlagsKeep => {
-                flags::merge(region, index);
-                None
-            }
-            _ => {
-                if matches!(op, Op::ExitIf | Op::Branch | Op::Select | Op::SetCc | Op::X87Cmov) {
-                    flags::condition(region, index);
-                }
-                if op.effects().intersects(OBSERVES) {
-                    self.writes.observe(index);
-                }
-                None
-            }
-        };
-        if let Some(value) = value {
-            self.names.rename(index, value);
-        }
+/// The value that equals the result of an instruction; an instruction may also become a simpler one in its place.
+fn simplify(region: &mut Region, index: usize) -> Option<Value> {
+    match region.insts[index].op {
+        Op::Zext | Op::Sext | Op::Trunc | Op::Field | Op::Ins => width::simplify(region, index),
+        Op::ExitIf | Op::Branch | Op::Select | Op::SetCc | Op::X87Cmov => flags::condition(region, index),
+        Op::FlagsNot => flags::complement(region, index),
+        Op::FlagsKeep => flags::merge(region, index),
+        _ => arithmetic::simplify(region, index),
     }
 }

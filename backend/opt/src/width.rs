@@ -1,7 +1,7 @@
 //! Width changes of constants, and extensions of what is extended already.
 //!
 //! Writing an 8- or 16-bit register is an `ins` into the full one, so a constant that is put together from parts
-//! (`mov ax, 5` after `xor eax, eax`; `movw` and `movt` on Arm) is one constant here. `movzx eax, al` after a load of
+//! (`mov eax, 0x10000; mov ax, 5`; `movw` and `movt` on Arm) is one constant here. `movzx eax, al` after a load of
 //! a byte into `eax` does nothing.
 //!
 //! Reading a part that was put in before (`setcc al; movzx eax, al`) could take the part itself. That does not pay:
@@ -9,14 +9,15 @@
 
 use crate::eval::eval;
 use crate::names::{bits, constant, definition};
-use isamorph_ir::{Inst, Op, Region, Type, Value};
+use isamorph_ir::{Op, Region, Type, Value};
 
 /// The value that equals a width change.
-pub(crate) fn simplify(region: &mut Region, inst: &Inst) -> Option<Value> {
+pub(crate) fn simplify(region: &mut Region, index: usize) -> Option<Value> {
+    let inst = region.insts[index];
     let [a, b, ..] = inst.args;
     if let Some(left) = bits(region, a) {
         let (right, part) = if inst.op == Op::Ins { (bits(region, b)?, b) } else { (0, a) };
-        let value = eval(inst, region.value_type(part), left, right)?;
+        let value = eval(&inst, region.value_type(part), left, right)?;
         return Some(constant(region, inst.ty, value));
     }
     if inst.op != Op::Zext {

@@ -13,7 +13,7 @@
 //! The instruction becomes a read that nobody uses, which back ends drop: indices stay as they are.
 
 use crate::names::definition;
-use isamorph_ir::{Inst, Op, Pin, RegId, RegTable, Region, Value};
+use isamorph_ir::{Inst, Op, Pin, RegTable, Region, Value};
 
 /// The last write of every register.
 #[derive(Debug, Default)]
@@ -32,31 +32,29 @@ impl Writes {
         self.observed = 0;
     }
 
-    /// Notes an instruction other than `get` that may observe registers.
-    pub fn observe(&mut self, index: usize) {
-        self.observed = index as u32 + 1;
-    }
-
-    /// Notes a `get`.
-    pub fn read(&mut self, reg: RegId) {
-        if reg.as_local().is_none() {
-            self.last[usize::from(reg.0)] = 0;
-        }
+    /// Notes an instruction, and whether it may observe registers other than by a `get`.
+    pub fn observe(&mut self, index: usize, observes: bool) {
+        self.observed = if observes { index as u32 + 1 } else { self.observed };
     }
 
     /// Notes a `set`, and drops the one before if that was a copy and this one hides it.
     pub fn write(&mut self, region: &mut Region, table: &RegTable, index: usize) {
         let reg = region.insts[index].reg();
-        if reg.as_local().is_some() || !matches!(table.def(reg).pin, Pin::Int { .. }) {
-            return;
+        // Locals are not followed.
+        let Some(last) = self.last.get_mut(usize::from(reg.0)) else { return };
+        let last = std::mem::replace(last, index as u32 + 1);
+        if last > self.observed && matches!(table.def(reg).pin, Pin::Int { .. }) {
+            hide(region, last as usize - 1, index);
         }
-        let last = std::mem::replace(&mut self.last[usize::from(reg.0)], index as u32 + 1);
-        if last <= self.observed {
-            return;
-        }
-        let hidden = region.insts[last as usize - 1];
-        if definition(region, hidden.args[0]).is_some_and(|inst| inst.op == Op::Get) {
-            region.insts[last as usize - 1] = Inst { op: Op::Get, args: [Value::NONE; 4], ..hidden };
-        }
+    }
+}
+
+/// Drops the write at `hidden`, which the one at `index` hides, if it is a copy that is not read in between.
+fn hide(region: &mut Region, hidden: usize, index: usize) {
+    let inst = region.insts[hidden];
+    let copy = definition(region, inst.args[0]).is_some_and(|source| source.op == Op::Get);
+    let is_read = |other: &Inst| other.op == Op::Get && other.imm == inst.imm;
+    if copy && !region.insts[hidden..index].iter().any(is_read) {
+        region.insts[hidden] = Inst { op: Op::Get, args: [Value::NONE; 4], ..inst };
     }
 }

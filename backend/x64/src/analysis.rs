@@ -30,6 +30,9 @@ pub struct Facts {
     pub second: u32,
     /// Whether anything after the instruction (or its own way out) may read the guest's flags before they are written.
     pub guest_flags_after: bool,
+    /// What the guest instruction has read of its flags before this point, at which it may fault: it reads them again
+    /// when it is repeated.
+    pub reread: FlagSet,
     /// The instruction is not emitted.
     pub dead: bool,
     /// A load that is emitted as a memory operand of its only user.
@@ -53,6 +56,7 @@ const FRESH: Facts = Facts {
     keep: NONE,
     second: NONE,
     guest_flags_after: false,
+    reread: FlagSet::empty(),
     dead: false,
     folded: false,
     rmw: NONE,
@@ -93,8 +97,13 @@ impl Analysis {
         self.stamps.clear();
         self.block_flags.clear();
         self.stamps.resize(region.insts.len(), (0, 0));
+        let mut read = FlagSet::empty();
         for (i, inst) in region.insts.iter().enumerate() {
             self.facts[i].root = self.find_root(region, i, inst);
+            read = if inst.op == Op::Insn { FlagSet::empty() } else { read | flags_consumed(inst) };
+            if matches!(inst.op, Op::Store | Op::Call) {
+                self.facts[i].reread = read;
+            }
         }
         self.facts[region.insts.len()].root = region.insts.len() as u32;
         for block in region.blocks.iter().rev() {
@@ -137,6 +146,9 @@ impl Analysis {
             }
             if self.fold(region, i, inst, start) {
                 walk.epoch += 1;
+            }
+            if !self.facts[i].absorbs {
+                walk.flags |= self.facts[i].reread;
             }
         }
         self.block_flags.push(walk.flags);
@@ -403,6 +415,16 @@ fn quiet_between(region: &Region, from: usize, to: usize) -> bool {
         !e.intersects(Effects::FAULT | Effects::STORE | Effects::WRITE | Effects::EXIT | Effects::END)
             && inst.op != Op::Insn
     })
+}
+
+/// The flags that an operation computes with.
+fn flags_consumed(inst: &Inst) -> FlagSet {
+    match inst.op {
+        Op::Adc | Op::Sbb => FlagSet::C,
+        Op::Rcl | Op::Rcr | Op::FlagsBits => FlagSet::all(),
+        Op::SetCc | Op::Select => inst.cond().reads(),
+        _ => FlagSet::empty(),
+    }
 }
 
 /// Operations that the host can apply to memory; shifts only by a constant.

@@ -8,7 +8,7 @@
 //!
 //! The floating-point registers of a JIT vCPU are in two places while it is outside compiled code: the thunks have
 //! saved vector registers and MXCSR in the state's save image, and the x87 unit stays in the host until
-//! [`Vcpu::sync_fpu`](isamorph_accel::Vcpu::sync_fpu).
+//! [`Vcpu::sync_fpu`].
 
 mod core;
 mod guarded;

@@ -1,10 +1,10 @@
 //! Pages whose code stores into its own page.
 //!
 //! A region that stores to its own page is found by the fault, and left, because the page is protected while it has
-//! translations. But when another thread has just opened the page for a store of its own, a vCPU that is still inside a
-//! region of that page, dropped by now, stores without a fault and goes on with what it has overwritten. Such pages give
-//! themselves away by the first kind of store, and from then on every store of their code ends its region: behind it
-//! are only exits, which lead to the dispatcher once the region is dropped.
+//! translations. But when another thread has just opened the page for a store of its own, a vCPU that is still in a
+//! region of that page, dropped by now, stores without a fault and goes on with what it has overwritten. Such pages
+//! give themselves away by the first kind of store, and from then on every store of their code ends its region: behind
+//! it are only exits, which lead to the dispatcher once the region is dropped.
 
 use isamorph_cache::Range;
 use isamorph_ir::{Effects, Op, Region};

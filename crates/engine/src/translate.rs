@@ -10,6 +10,7 @@ use isamorph_cache::{CodeCache, Entry, Key, PublishError};
 use isamorph_code::Compiled;
 use isamorph_guest::Limits;
 use isamorph_ir::Region;
+use isamorph_opt::Optimizer;
 use isamorph_x64::{Backend, Scratch, Unsupported};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,7 @@ pub struct Jit {
 #[derive(Default)]
 pub struct Work {
     region: Region,
+    optimizer: Optimizer,
     scratch: Scratch,
     compiled: Compiled,
 }
@@ -58,7 +60,7 @@ impl Jit {
         let begun = self.core.wanted.contains(Trace::OUT_ASM).then(Instant::now);
         for _ in 0..ATTEMPTS {
             let origin = self.lift(work, key, limits)?;
-            self.optimise(&mut work.region);
+            self.optimise(work);
             let placed = match self.compile(work) {
                 Ok(()) => self.publish(work, key, &origin, begun),
                 Err(_) => return Ok(self.interpret(work, key, &origin)),
@@ -84,10 +86,10 @@ impl Jit {
             None => Ok(origin),
         }
     }
-    fn optimise(&self, region: &mut Region) {
-        let _ = &region; // OPT
-        if let Some(sink) = self.core.trace(Trace::OP_OPT, region.pc) {
-            sink.text(Trace::OP_OPT, &self.core.region_text(region));
+    fn optimise(&self, work: &mut Work) {
+        work.optimizer.run(&mut work.region, self.core.guest.table());
+        if let Some(sink) = self.core.trace(Trace::OP_OPT, work.region.pc) {
+            sink.text(Trace::OP_OPT, &self.core.region_text(&work.region));
         }
     }
     fn compile(&self, work: &mut Work) -> Result<(), Unsupported> {

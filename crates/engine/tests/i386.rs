@@ -2,7 +2,7 @@
 
 use isamorph_accel::{Accel, Stop, Vcpu};
 use isamorph_engine::{Engine, EngineConfig, Kind};
-use isamorph_ir::{CpuState, FaultCause, MemFault, Memory, RegId, Trap};
+use isamorph_ir::{CpuState, FaultCause, FloatUnit, MemFault, Memory, RegId, Trap};
 use isamorph_ram::{Config, MapRequest, UserSpace};
 use isamorph_x86::{X86, state, syscall::INT80};
 use std::sync::Arc;
@@ -138,5 +138,175 @@ fn flags_that_are_read_later_survive_a_fault() {
         let request = MapRequest { addr: 0x5000_0000, len: 4096, prot: 3, fixed: true, ..MapRequest::default() };
         machine.space.map(&request).expect("memory");
         assert_eq!((vcpu.run(), reg(&*vcpu, state::EDX)), (Stop::Syscall(INT80), 1));
+    });
+}
+
+/// The arithmetic flags at a stop.
+fn flags(vcpu: &dyn Vcpu) -> u32 {
+    state::eflags(vcpu.state()) & 0x8d5
+}
+
+#[test]
+fn each_repeated_comparison_leaves_its_flags() {
+    // mov esi,DATA; mov edi,DATA+16; mov ecx,4; repe cmpsb; mov ecx,4; repe cmpsb; int 0x80
+    const PROGRAM: [u8; 26] = [
+        0xbe, 0, 0, 0, 0x41, 0xbf, 0x10, 0, 0, 0x41, 0xb9, 4, 0, 0, 0, 0xf3, 0xa6, 0xb9, 4, 0, 0, 0, 0xf3, 0xa6, 0xcd,
+        0x80,
+    ];
+    both(|kind| {
+        let machine = Machine::new(kind);
+        machine.write(DATA + 0x14, &[1]);
+        let mut vcpu = machine.start(&PROGRAM);
+        // 0 − 1, after four pairs of zeroes
+        assert_eq!((vcpu.run(), flags(&*vcpu)), (Stop::Syscall(INT80), 0x95), "{kind:?}");
+    });
+}
+
+#[test]
+fn a_rotation_in_memory_keeps_the_other_flags() {
+    // mov ebx,DATA; push 0x8d7; popf; rol dword [ebx],1; int 0x80
+    const PROGRAM: [u8; 15] = [0xbb, 0, 0, 0, 0x41, 0x68, 0xd7, 0x08, 0, 0, 0x9d, 0xd1, 0x03, 0xcd, 0x80];
+    both(|kind| {
+        let mut vcpu = Machine::new(kind).start(&PROGRAM);
+        assert_eq!((vcpu.run(), flags(&*vcpu)), (Stop::Syscall(INT80), 0xd4), "{kind:?}");
+    });
+}
+
+#[test]
+fn bit_strings_wrap_with_16_bit_addresses() {
+    // mov edi,0x8000; mov ebx,0x100000; bt [di],ebx; int 0x80
+    const PROGRAM: [u8; 16] = [0xbf, 0, 0x80, 0, 0, 0xbb, 0, 0, 0x10, 0, 0x67, 0x0f, 0xa3, 0x1d, 0xcd, 0x80];
+    // The same with `bt [0x8000],ebx`.
+    const ABSOLUTE: [u8; 18] = [0xbf, 0, 0x80, 0, 0, 0xbb, 0, 0, 0x10, 0, 0x67, 0x0f, 0xa3, 0x1e, 0, 0x80, 0xcd, 0x80];
+    both(|kind| {
+        assert_eq!(Machine::new(kind).start(&PROGRAM).run(), refused(0x8000, false), "{kind:?}");
+        assert_eq!(Machine::new(kind).start(&ABSOLUTE).run(), refused(0x8000, false), "{kind:?}");
+    });
+}
+
+#[test]
+fn an_unchanged_selector_is_not_written() {
+    // mov ebx,DATA+0x300000; mov ecx,1; arpl [ebx],cx; int 0x80
+    const PROGRAM: [u8; 14] = [0xbb, 0, 0, 0x30, 0x41, 0xb9, 1, 0, 0, 0, 0x63, 0x0b, 0xcd, 0x80];
+    both(|kind| {
+        let machine = Machine::new(kind);
+        let (addr, len) = (u64::from(DATA) + 0x30_0000, 4096);
+        let request = MapRequest { addr, len, prot: 3, fixed: true, ..MapRequest::default() };
+        machine.space.map(&request).expect("memory");
+        machine.write(DATA + 0x30_0000, &[3]);
+        machine.space.protect(addr, len, 1).expect("memory");
+        let mut vcpu = machine.start(&PROGRAM);
+        assert_eq!((vcpu.run(), flags(&*vcpu) & 0x40), (Stop::Syscall(INT80), 0), "{kind:?}");
+    });
+}
+
+#[test]
+fn vector_exceptions_leave_the_destination() {
+    // ldmxcsr [DATA]; movaps xmm7,[DATA+16]; hsubps xmm7,xmm7; int 0x80
+    const PROGRAM: [u8; 20] =
+        [0x0f, 0xae, 0x15, 0, 0, 0, 0x41, 0x0f, 0x28, 0x3d, 0x10, 0, 0, 0x41, 0xf2, 0x0f, 0x7d, 0xff, 0xcd, 0x80];
+    const SIGNALLING: u128 = 0x4000_0000_7fa0_0000;
+    both(|kind| {
+        let machine = Machine::new(kind);
+        machine.write(DATA, &0x1f00u32.to_le_bytes());
+        machine.write(DATA + 16, &SIGNALLING.to_le_bytes());
+        let mut vcpu = machine.start(&PROGRAM);
+        assert_eq!(vcpu.run(), Stop::Trap(Trap::Float(FloatUnit::Vector)), "{kind:?}");
+        let xmm7 = vcpu.state().get_wide(&state::I386, RegId(state::XMM0.0 + 7));
+        assert_eq!((vcpu.state().pc(), xmm7), (u64::from(CODE) + 14, SIGNALLING));
+    });
+}
+
+/// fldcw [DATA]; fld1; fldz; fdivp
+const DIVISION_BY_ZERO: [u8; 12] = [0xd9, 0x2d, 0, 0, 0, 0x41, 0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9];
+
+#[test]
+fn a_pending_x87_exception_comes_before_everything_else() {
+    // movq mm0,mm1, and fadd dword [0x50000000]
+    const NEXT: [&[u8]; 2] = [&[0x0f, 0x6f, 0xc1, 0xcd, 0x80], &[0xd8, 0x05, 0, 0, 0, 0x50, 0xcd, 0x80]];
+    both(|kind| {
+        for next in NEXT {
+            let machine = Machine::new(kind);
+            machine.write(DATA, &0x037bu16.to_le_bytes());
+            let mut vcpu = machine.start(&[&DIVISION_BY_ZERO, next].concat());
+            assert_eq!(vcpu.run(), Stop::Trap(Trap::Float(FloatUnit::X87)), "{kind:?}");
+            assert_eq!(vcpu.state().pc(), u64::from(CODE) + 12);
+        }
+    });
+}
+
+#[test]
+fn a_move_of_an_mmx_register_to_itself_is_a_write() {
+    // fldpi; movq mm7,mm7; int 0x80
+    const PROGRAM: [u8; 7] = [0xd9, 0xeb, 0x0f, 0x6f, 0xff, 0xcd, 0x80];
+    both(|kind| {
+        let mut vcpu = Machine::new(kind).start(&PROGRAM);
+        assert_eq!(vcpu.run(), Stop::Syscall(INT80), "{kind:?}");
+        vcpu.sync_fpu();
+        let image = state::fxsave_image(vcpu.state());
+        assert_eq!((image[3] >> 3 & 7, image[4], &image[152..154]), (0, 0xff, &[0xff, 0xff][..]), "{kind:?}");
+    });
+}
+
+#[test]
+fn restored_x87_words_are_consistent() {
+    // fxrstor [DATA]; int 0x80
+    const PROGRAM: [u8; 9] = [0x0f, 0xae, 0x0d, 0, 0, 0, 0x41, 0xcd, 0x80];
+    both(|kind| {
+        let machine = Machine::new(kind);
+        // Nothing is masked, an invalid operation is told of; a byte of tags too many.
+        machine.write(DATA, &[0, 0, 1, 0, 0x81, 0x81]);
+        let mut vcpu = machine.start(&PROGRAM);
+        assert_eq!(vcpu.run(), Stop::Syscall(INT80), "{kind:?}");
+        vcpu.sync_fpu();
+        assert_eq!(state::fxsave_image(vcpu.state())[..6], [0x40, 0, 0x81, 0x80, 0x81, 0], "{kind:?}");
+    });
+}
+
+#[test]
+fn a_step_of_a_constant_while_a_register_holds_one() {
+    // mov ecx,1; mov eax,0x1234; inc eax; lahf; mov edx,1; int 0x80
+    const PROGRAM: [u8; 19] = [0xb9, 1, 0, 0, 0, 0xb8, 0x34, 0x12, 0, 0, 0x40, 0x9f, 0xba, 1, 0, 0, 0, 0xcd, 0x80];
+    both(|kind| {
+        let mut vcpu = Machine::new(kind).start(&PROGRAM);
+        assert_eq!(vcpu.run(), Stop::Syscall(INT80), "{kind:?}");
+        assert_eq!(reg(&*vcpu, state::EAX) & 0xffff_00ff, 0x35, "{kind:?}");
+    });
+}
+
+#[test]
+fn a_store_into_its_own_page_takes_effect_each_time() {
+    // again: mov [target + 1],ecx; nop; target: mov eax,0; add ebx,eax; dec ecx; jnz again; int 0x80
+    const PROGRAM: [u8; 19] =
+        [0x89, 0x0d, 0x08, 0, 0, 0x40, 0x90, 0xb8, 0, 0, 0, 0, 0x01, 0xc3, 0x49, 0x75, 0xef, 0xcd, 0x80];
+    both(|kind| {
+        let machine = Machine::new(kind);
+        let mut vcpu = machine.start(&PROGRAM);
+        vcpu.state_mut().set(&state::I386, state::ECX, 50);
+        assert_eq!((vcpu.run(), reg(&*vcpu, state::EBX)), (Stop::Syscall(INT80), 50 * 51 / 2), "{kind:?}");
+    });
+}
+
+#[test]
+fn a_decrement_that_only_sets_flags_keeps_the_carry() {
+    // stc; mov edi,5; dec di; int 0x80
+    const PROGRAM: [u8; 11] = [0xf9, 0xbf, 5, 0, 0, 0, 0x66, 0xff, 0xcf, 0xcd, 0x80];
+    both(|kind| {
+        let mut vcpu = Machine::new(kind).start(&PROGRAM);
+        assert_eq!((vcpu.run(), flags(&*vcpu)), (Stop::Syscall(INT80), 1), "{kind:?}");
+    });
+}
+
+#[test]
+fn an_instruction_that_changes_its_own_code_reads_its_flags_again() {
+    // mov eax,again; again: stc; rcr dword [eax+2],1; int 0x80; the rotation is that of its own second byte and on.
+    const PROGRAM: [u8; 11] = [0xb8, 5, 0, 0, 0x40, 0xf9, 0xd1, 0x58, 0x02, 0xcd, 0x80];
+    both(|kind| {
+        let machine = Machine::new(kind);
+        let mut vcpu = machine.start(&PROGRAM);
+        vcpu.run();
+        let mut word = [0; 4];
+        machine.space.read(u64::from(CODE) + 7, &mut word).expect("memory");
+        assert_eq!(u32::from_le_bytes(word), 0x80cd_0258 >> 1 | 1 << 31, "{kind:?}");
     });
 }

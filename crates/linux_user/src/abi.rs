@@ -31,7 +31,7 @@ pub struct FaultRecord {
     pub number: u32,
     /// Its error code.
     pub error: u32,
-    /// The address of a failed memory access.
+    /// The address of the last failed memory access.
     pub addr: u64,
 }
 
@@ -82,8 +82,9 @@ pub trait Abi: Send + Sync {
     /// # Errors
     /// The argument is a bad address, or what is there is not valid.
     fn set_tls(&self, cx: &Cx, state: &mut CpuState, arg: u64) -> Result<(), Errno>;
-    /// The signal of an exception, with its siginfo.
-    fn trap(&self, state: &CpuState, trap: Trap) -> (SigInfo, FaultRecord);
+    /// The signal of an exception, with its siginfo. `last` is the record of the exception before, of which an
+    /// exception without an address keeps the address.
+    fn trap(&self, state: &CpuState, trap: Trap, last: FaultRecord) -> (SigInfo, FaultRecord);
     /// Builds a signal frame on the guest's stack and enters the handler.
     ///
     /// # Errors

@@ -561,6 +561,26 @@ mod tests {
     }
 
     #[test]
+    fn damaged_files_never_panic() {
+        let whole = [program().bytes(), Builder::new(3).load(0, 0x1000, 0x2000, 7).bytes()];
+        let mut random = crate::testing::Random::new(7);
+        let mut loaded = 0;
+        for round in 0..600 {
+            let mut bytes = whole[round % 2].clone();
+            for _ in 0..=random.below(3) {
+                // Mostly the header's addresses and counts and the program headers.
+                let at = 16 + random.below(100);
+                bytes[at] = random.value() as u8;
+            }
+            let file = temporary(&bytes);
+            if let Ok(image) = Image::parse(&file) {
+                loaded += u32::from(load(&space(), &file, &image, Place::At(0x5655_5000), "/x").is_ok());
+            }
+        }
+        assert!(loaded > 50, "most damage must reach the loader");
+    }
+
+    #[test]
     fn addresses_below_the_lowest_are_refused() {
         let file = temporary(&Builder::new(2).load(0, 0x1000, 0x2000, 7).bytes());
         let image = Image::parse(&file).unwrap();

@@ -67,6 +67,12 @@ impl Cx {
     }
 }
 
+/// Writes a message to standard error in one piece; if that fails there is nobody to tell. No lock is taken, which
+/// another thread might hold when the process forks.
+pub fn write_stderr(text: &str) {
+    let _ = call(libc::SYS_write, [libc::STDERR_FILENO as u64, text.as_ptr() as u64, text.len() as u64]);
+}
+
 /// An entry of this process's own auxiliary vector.
 pub fn auxv(kind: u64) -> u64 {
     // SAFETY: reads what the kernel passed at the start.
@@ -112,7 +118,7 @@ pub fn vfork_process(flags: u64, exit_signal: i32, child: &mut dyn FnMut() -> i3
     stack.map_anon(writable, top - writable, libc::PROT_READ | libc::PROT_WRITE, kind)?;
     let (mut pidfd, mut child): (i32, Child<'_>) = (-1, child);
     let flags = flags as i32 | libc::CLONE_VM | libc::CLONE_VFORK | exit_signal;
-    // SAFETY: the stack is fresh and stays mapped while the child can use it, because the parent sleeps until it cannot.
+    // SAFETY: the stack is fresh and stays mapped while the child can use it: the parent sleeps until it cannot.
     let pid = unsafe { libc::clone(enter, top as *mut libc::c_void, flags, (&raw mut child).cast(), &raw mut pidfd) };
     if pid < 0 { Err(Errno::last()) } else { Ok((pid as u64, pidfd)) }
 }

@@ -16,7 +16,7 @@ use isamorph_ram::{Config, MapRequest, UserSpace};
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use thiserror::Error;
@@ -87,7 +87,7 @@ impl Options {
     pub fn log_raw(&self, text: &str) {
         match &self.log {
             Some(sink) => sink(text),
-            None => eprint!("{text}"),
+            None => crate::kernel::write_stderr(text),
         }
     }
     /// Writes a line about something that is not implemented to the log, if that is wanted.
@@ -154,9 +154,16 @@ pub type MakeAccel<'a> = &'a dyn Fn(Arc<UserSpace>, Arc<dyn Guest>) -> Arc<dyn A
 pub fn run(options: Options, make_accel: MakeAccel<'_>) -> Result<Infallible, StartError> {
     let ignored = host::prepare();
     let mut cx = prepare(options, make_accel, ignored)?;
+    set_name(&cx.process.exe);
     cx.attach();
     let status = cx.run();
     crate::sys::process::leave_main_thread(cx, status)
+}
+
+/// Gives the process the program's name, which is what `ps` and `/proc/self/comm` show.
+fn set_name(program: &Path) {
+    let name = program.file_name().and_then(|name| CString::new(name.as_bytes()).ok()).unwrap_or_default();
+    let _ = crate::kernel::call(libc::SYS_prctl, [libc::PR_SET_NAME as u64, name.as_ptr() as u64]);
 }
 
 /// Loads the program and makes its first thread, ready to run.

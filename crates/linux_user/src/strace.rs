@@ -1,6 +1,7 @@
 //! `-strace`: one line per system call, in the form of QEMU's.
 
 use crate::errno::{Errno, is_internal};
+use crate::signal::info::{Fields, SigInfo};
 use crate::table::{Arg, Ret, Row, SysResult};
 use crate::task::Cx;
 use std::fmt::Write;
@@ -36,6 +37,25 @@ pub fn unknown(cx: &Cx, nr: u64) {
     if cx.options().strace {
         cx.options().log_raw(&format!("{} Unknown syscall {nr}\n", cx.task.tid));
     }
+}
+
+/// Prints a signal that is about to be delivered.
+pub fn signal(cx: &Cx, info: &SigInfo) {
+    cx.options().log_raw(&signal_line(info, cx.model().long));
+}
+
+fn signal_line(info: &SigInfo, word: usize) -> String {
+    let name = signal_name(info.signo);
+    let details = match info.fields {
+        Fields::Sender(f) => format!(", si_pid={}, si_uid={}", f.pid, f.uid),
+        Fields::Queued(f) => format!(", si_pid={}, si_uid={}, si_value={:#x}", f.pid, f.uid, f.value.0),
+        Fields::Child(f) => format!(", si_pid={}, si_uid={}, si_status={}", f.pid, f.uid, f.status),
+        Fields::Fault(f) => format!(", si_addr={}", pointer(f.addr.0, word)),
+        Fields::Timer(f) => format!(", si_timerid={}, si_overrun={}, si_value={:#x}", f.id, f.overrun, f.value.0),
+        Fields::Poll(f) => format!(", si_band={}, si_fd={}", f.band.0, f.fd),
+        Fields::Refused(f) => format!(", si_syscall={}", f.nr),
+    };
+    format!("--- {name} {{si_signo={name}, si_code={}{details}}} ---\n", info.code)
 }
 
 fn outcome(kind: Ret, word: usize, result: SysResult) -> String {
@@ -227,6 +247,13 @@ mod tests {
         assert_eq!(outcome(Ret::Int, 4, Err(ENOENT)), " = -1 errno=2 (No such file or directory)");
         assert_eq!(outcome(Ret::Int, 4, Err(NO_RESULT)), "");
         assert!(outcome(Ret::Int, 4, Err(ERESTARTSYS)).contains("restart"));
+    }
+
+    #[test]
+    fn signals() {
+        let fault = SigInfo::fault(libc::SIGSEGV, 1, 0x10);
+        let expected = "--- SIGSEGV {si_signo=SIGSEGV, si_code=1, si_addr=0x00000010} ---\n";
+        assert_eq!(signal_line(&fault, 4), expected);
     }
 
     #[test]

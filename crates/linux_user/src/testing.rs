@@ -15,15 +15,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-/// A processor that never runs.
-struct Idle {
+/// What a test's processor does instead of running code.
+pub type Script = fn(&mut CpuState) -> Stop;
+
+/// A processor that follows a script.
+struct Scripted {
     state: Box<CpuState>,
     exit: AtomicU32,
+    script: Script,
 }
 
-impl Vcpu for Idle {
+impl Vcpu for Scripted {
     fn run(&mut self) -> Stop {
-        Stop::Halt
+        (self.script)(&mut self.state)
     }
     fn state(&self) -> &CpuState {
         &self.state
@@ -37,11 +41,11 @@ impl Vcpu for Idle {
     }
 }
 
-struct NoAccel;
+struct Scripts(Script);
 
-impl Accel for NoAccel {
+impl Accel for Scripts {
     fn vcpu(&self, state: Box<CpuState>) -> Box<dyn Vcpu> {
-        Box::new(Idle { state, exit: AtomicU32::new(0) })
+        Box::new(Scripted { state, exit: AtomicU32::new(0), script: self.0 })
     }
     fn invalidate(&self, _: u64, _: u64) {}
     fn with_quiescence(&self, fork: &mut dyn FnMut()) {
@@ -68,13 +72,20 @@ impl TestGuest {
         Self::with_sysroot(None)
     }
     pub fn with_sysroot(sysroot: Option<&Path>) -> Self {
+        Self::build(sysroot, |_| Stop::Halt)
+    }
+    /// A process whose processors follow the script.
+    pub fn scripted(script: Script) -> Self {
+        Self::build(None, script)
+    }
+    fn build(sysroot: Option<&Path>, script: Script) -> Self {
         let space = Arc::new(UserSpace::new(Config::default()).expect("an address space"));
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let request = MapRequest { addr: SCRATCH, len: SCRATCH_LEN, prot, fixed: true, ..MapRequest::default() };
         space.map(&request).expect("scratch memory");
         let process = Process {
             abi: &I386,
-            accel: Arc::new(NoAccel),
+            accel: Arc::new(Scripts(script)),
             exe: "/bin/guest-program".into(),
             sysroot: sysroot.and_then(|p| Sysroot::new(p.as_os_str())),
             brk: Mutex::default(),
@@ -134,5 +145,21 @@ impl TestGuest {
     /// Makes a system call that must succeed.
     pub fn ok(&mut self, name: &str, args: &[u64]) -> u64 {
         self.call(name, args).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+}
+
+/// A sequence of numbers that look random and are the same in every run (a linear congruential generator).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+    pub fn value(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 32) as u32
+    }
+    pub fn below(&mut self, end: usize) -> usize {
+        self.value() as usize % end
     }
 }

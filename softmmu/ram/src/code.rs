@@ -105,11 +105,15 @@ impl UserSpace {
         }
     }
 
-    /// The same for the other views alone.
+    /// The same for the other views alone. Those that can be executed count even without translations: another thread
+    /// may be about to drop them, and this one must not go on to the last step before they are gone.
     pub(crate) fn release_aliases(&self, state: &State, range: Range<u64>, released: &mut Released) {
-        if self.pages.get(range.start).contains(PageFlags::SHARED) {
-            for page in state.regions.aliases(range).into_iter().flat_map(pages) {
-                self.drop_code(page, released);
+        if !self.pages.get(range.start).contains(PageFlags::SHARED) {
+            return;
+        }
+        for page in state.regions.aliases(range).into_iter().flat_map(pages) {
+            if !self.drop_code(page, released) && self.executable(self.pages.get(page)) {
+                released.note(page, self.pages.bump(page));
             }
         }
     }

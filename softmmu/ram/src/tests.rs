@@ -588,3 +588,67 @@ fn two_threads_share_the_space() {
     });
     assert_eq!(spans(&s), []);
 }
+
+/// A page of a file mapped for writing and for execution, and the calls of the hook.
+fn two_views(s: &UserSpace, file: &File) -> (u64, u64) {
+    let view = |prot| s.map(&of_file(file, 2 * PAGE, prot, true)).unwrap();
+    (view(RW), view(RX))
+}
+
+#[test]
+fn a_store_through_another_view_releases_the_code() {
+    let (s, file) = (space(), file_with(&[0; 2 * PAGE as usize]));
+    let (writable, code) = two_views(&s, &file);
+    let calls = recorded(&s);
+    let before = s.protect_code(code + PAGE).unwrap();
+    assert!(s.is_code(writable + PAGE) && !s.is_code(writable));
+    assert_eq!(s.window.write(s.host_ptr(writable + PAGE), &[1]), Err(s.host_ptr(writable + PAGE)));
+    put(&s, writable + PAGE, 5).unwrap();
+    let mut seen = taken(&calls);
+    seen.sort_unstable();
+    let mut expected = [(writable + PAGE, PAGE), (code + PAGE, PAGE)];
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+    assert_eq!((get(&s, code + PAGE), s.generation(code + PAGE)), (Ok(5), before + 1));
+    put(&s, writable + PAGE, 6).unwrap();
+    assert_eq!(taken(&calls), [], "both are ordinary pages again");
+}
+
+#[test]
+fn a_new_or_newly_writable_view_releases_the_code() {
+    let (s, file) = (space(), file_with(&[0; 2 * PAGE as usize]));
+    let (writable, code) = two_views(&s, &file);
+    let calls = recorded(&s);
+    let dropped = |calls: &_| taken(calls).iter().any(|(start, len)| (*start..start + len).contains(&code));
+    s.protect(writable, 2 * PAGE, R).unwrap();
+    s.protect_code(code).unwrap();
+    s.protect(writable, 2 * PAGE, RW).unwrap();
+    assert!(dropped(&calls) && !s.is_code(code));
+    s.protect_code(code).unwrap();
+    s.map(&of_file(&file, PAGE, RW, true)).unwrap();
+    assert!(dropped(&calls) && !s.is_code(code));
+    s.protect_code(code).unwrap();
+    s.remap(writable, 0, PAGE, libc::MREMAP_MAYMOVE, 0).unwrap();
+    assert!(dropped(&calls) && !s.is_code(code));
+    s.protect_code(code).unwrap();
+    s.map(&of_file(&file, PAGE, RW, false)).unwrap();
+    assert_eq!(taken(&calls), [], "a private copy is something else");
+}
+
+#[test]
+fn another_view_opens_only_when_the_code_is_gone() {
+    let (s, file) = (Arc::new(space()), file_with(&[0; 2 * PAGE as usize]));
+    let (writable, code) = two_views(&s, &file);
+    let (me, nested, dropped) = (Arc::downgrade(&s), AtomicU32::new(0), Arc::new(AtomicU32::new(0)));
+    let count = dropped.clone();
+    s.set_code_hook(Box::new(move |start, _| {
+        // While one thread is about to drop the translations, another one wants to store, too.
+        if nested.fetch_add(1, Ordering::Relaxed) == 0 {
+            me.upgrade().unwrap().release_code(writable);
+        }
+        count.fetch_add(u32::from(start == code), Ordering::Relaxed);
+    }));
+    s.protect_code(code).unwrap();
+    s.release_code(writable);
+    assert_eq!(dropped.load(Ordering::Relaxed), 2, "each has to, because neither can wait for the other");
+}

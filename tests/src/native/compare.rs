@@ -98,6 +98,9 @@ fn normalise(end: &mut End, sequence: &Sequence, ignored: u32) {
     if fault.is_some_and(|step| has_several_accesses(&step.insn)) {
         // Which of them faults is up to the processor's model.
         (end.cr2, end.addr, end.err) = (0, 0, 0);
+        if end.trapno == PAGE_FAULT {
+            end.code = 0;
+        }
     }
     // So is whether an MMX instruction that faults has changed the state of the x87 unit, and what a repeated string
     // comparison that faults has left in the flags (SDM vol. 2, REP: the old ones).
@@ -134,6 +137,12 @@ pub fn difference(sequence: &Sequence, native: &End, other: &End, is_precise: bo
     let (mut native, mut other) = (native.clone(), other.clone());
     normalise(&mut native, sequence, ignored);
     normalise(&mut other, sequence, ignored);
+    if native.trapno == PAGE_FAULT && other.trapno == PAGE_FAULT && crosses_pages(native.addr, other.addr) {
+        // Of an operand of which one page cannot be written and the other not even read, either is right.
+        for end in [&mut native, &mut other] {
+            (end.cr2, end.addr, end.err, end.code) = (0, 0, 0, 0);
+        }
+    }
     if matches!(native.trapno, STACK | PROTECTION) && other.trapno == PAGE_FAULT {
         // The processor reports an operand that goes beyond the end of a segment as such. Nothing is mapped there.
         for end in [&mut native, &mut other] {
@@ -183,6 +192,11 @@ pub fn difference(sequence: &Sequence, native: &End, other: &End, is_precise: bo
     Some(text)
 }
 
+/// Whether an operand at one address can reach the other, on the next page.
+fn crosses_pages(one: u32, other: u32) -> bool {
+    one.abs_diff(other) < 16 && one >> 12 != other >> 12
+}
+
 fn half(end: &End, at: usize) -> u32 {
     u32::from(u16::from_le_bytes([end.fxsave[at], end.fxsave[at + 1]]))
 }
@@ -210,7 +224,9 @@ pub fn describe(sequence: &Sequence, start: &Start, native: Option<&End>) -> Str
         let _ = writeln!(text, "  {here}{:08x}: {raw:<24} {line}", insn.ip32());
     }
     let _ = write!(text, "    from eflags {:08x}", start.eflags);
-    NAMES.iter().zip(start.gpr).for_each(|(name, value)| drop(write!(text, " {name} {value:08x}")));
+    for (name, value) in NAMES.iter().zip(start.gpr) {
+        let _ = write!(text, " {name} {value:08x}");
+    }
     let word = |at: usize| u16::from_le_bytes([start.fxsave[at], start.fxsave[at + 1]]);
     let (control, status, tags, mxcsr) = (word(0), word(2), start.fxsave[4], word(24));
     let _ = writeln!(text, "\n    fcw {control:04x} fsw {status:04x} ftw {tags:02x} mxcsr {mxcsr:04x}");

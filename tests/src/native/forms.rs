@@ -141,18 +141,22 @@ pub fn forms() -> (Vec<Form>, usize) {
 }
 
 fn seed(bytes: &[u8], opcode_len: usize, insn: &Instruction) -> Seed {
-    // A ModRM byte of a memory form decides how long the instruction is.
-    let described = insn.op_kinds().any(|k| k == OpKind::Memory) && insn.mnemonic() != Mnemonic::Xlatb;
-    let moffs = matches!(
+    Seed { opcode: bytes[..opcode_len].to_vec(), modrm: bytes[opcode_len], has_memory: has_addressing(insn) }
+}
+
+/// Whether the instruction has a memory operand that a ModRM byte describes.
+pub fn has_addressing(insn: &Instruction) -> bool {
+    use Code as C;
+    let is_absolute = matches!(
         insn.code(),
-        Code::Mov_AL_moffs8
-            | Code::Mov_AX_moffs16
-            | Code::Mov_EAX_moffs32
-            | Code::Mov_moffs8_AL
-            | Code::Mov_moffs16_AX
-            | Code::Mov_moffs32_EAX
+        C::Mov_AL_moffs8
+            | C::Mov_AX_moffs16
+            | C::Mov_EAX_moffs32
+            | C::Mov_moffs8_AL
+            | C::Mov_moffs16_AX
+            | C::Mov_moffs32_EAX
     );
-    Seed { opcode: bytes[..opcode_len].to_vec(), modrm: bytes[opcode_len], has_memory: described && !moffs }
+    insn.op_kinds().any(|k| k == OpKind::Memory) && insn.mnemonic() != Mnemonic::Xlatb && !is_absolute
 }
 
 /// Whether a byte is a prefix or leads to another map.

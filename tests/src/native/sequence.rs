@@ -1,6 +1,6 @@
 //! Random sequences of instructions.
 
-use super::forms::{Form, Kind, Seed};
+use super::forms::{Form, Kind, Seed, has_addressing};
 use super::layout::{GS_BASE, READ_ONLY_LEN, WINDOW, WINDOW_LEN};
 use super::random::Random;
 use iced_x86::{
@@ -16,6 +16,10 @@ const INT3: u8 = 0xcc;
 /// ModRM and SIB register numbers with a special meaning.
 const ESP: u8 = 4;
 const EBP: u8 = 5;
+
+/// Numbers of registers.
+const ECX: usize = 1;
+const EDI: usize = 7;
 
 /// An instruction of a sequence.
 #[derive(Clone, Debug)]
@@ -135,36 +139,19 @@ impl<'f> Generator<'f> {
     /// Whether the instruction has a defined result that the comparison can deal with.
     fn is_comparable(&mut self, draft: &mut Draft, insn: &Instruction) -> bool {
         let reads_undefined = eflags(insn.rflags_read()) & draft.out.undefined != 0;
-        // Neither is the carry out of a shift by more than the width, nor a double shift by more.
-        let narrow = matches!(operand_size(insn), 1 | 2);
-        let wide_count = match insn.mnemonic() {
-            Mnemonic::Shld | Mnemonic::Shrd => {
-                narrow && (insn.op_kind(2) == OpKind::Register || insn.immediate8() & 31 > 16)
-            }
-            _ => false,
-        };
         // A segment of which nothing is known.
         let null_segment = insn.segment_prefix() == Register::FS;
         // The processor takes a repeat prefix of a loop instruction for a condition.
         let repeated_loop = matches!(insn.mnemonic(), Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne)
             && (insn.has_rep_prefix() || insn.has_repne_prefix());
-        // Which bytes of memory it touches where the mask has none is up to the processor's model.
-        let edi = draft.out.gpr[7].wrapping_sub(WINDOW) < WINDOW_LEN as u32 - 16;
-        let is_masked = matches!(insn.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu);
-        let misplaced = is_masked
-            && !(draft.known[7]
-                && edi
-                && insn.segment_prefix() == Register::None
-                && !insn.op_kinds().any(|k| k == OpKind::MemorySegDI));
-        if is_masked && !misplaced {
-            draft.out.relied[7] = true;
-        }
-        !(reads_undefined
-            || wide_count
-            || null_segment
-            || misplaced
-            || repeated_loop
-            || insn.has_rep_prefix() && self.random.percent(50))
+        let is_defined = match insn.mnemonic() {
+            Mnemonic::Shld | Mnemonic::Shrd => has_defined_count(draft, insn),
+            Mnemonic::Maskmovq | Mnemonic::Maskmovdqu => is_well_placed(draft, insn),
+            _ => true,
+        };
+        // There are many forms with meaningless prefixes.
+        let is_spared = insn.has_rep_prefix() && self.random.percent(50);
+        is_defined && !(reads_undefined || null_segment || repeated_loop || is_spared)
     }
 
     fn with_registers(&mut self, form: &Form, seed: &Seed) -> Option<Vec<u8>> {
@@ -174,9 +161,7 @@ impl<'f> Generator<'f> {
         for modrm in [any, seed.modrm] {
             let bytes = [&seed.opcode[..], &[modrm], &tail].concat();
             let insn = Decoder::with_ip(32, &bytes, 0, DecoderOptions::NONE).decode();
-            if insn.code() == form.code
-                && insn.op_kinds().all(|k| k != OpKind::Memory || insn.mnemonic() == Mnemonic::Xlatb)
-            {
+            if insn.code() == form.code && !has_addressing(&insn) {
                 return Some(bytes);
             }
         }
@@ -201,7 +186,7 @@ impl<'f> Generator<'f> {
         let reg = seed.modrm & 0x38;
         if seed.opcode.contains(&0x67) {
             // 16-bit addresses are outside the window.
-            let modrm = (self.random.bits() & 0xc7) as u8 % 0xc0 | reg;
+            let modrm = (self.random.below(3) as u8) << 6 | self.random.below(8) as u8 | reg;
             return Some(vec![modrm]);
         }
         let (mode, base, index, scale) = (
@@ -420,6 +405,26 @@ impl<'f> Generator<'f> {
             draft.out.bytes[at..at + size].copy_from_slice(&target.wrapping_sub(next).to_le_bytes()[..size]);
         }
     }
+}
+
+/// A double shift of 16 bits by more than that has no defined result.
+fn has_defined_count(draft: &mut Draft, insn: &Instruction) -> bool {
+    if operand_size(insn) != 2 {
+        return true;
+    }
+    if insn.op_kind(2) != OpKind::Register {
+        return insn.immediate8() & 31 <= 16;
+    }
+    draft.out.relied[ECX] |= draft.known[ECX];
+    draft.known[ECX] && draft.out.gpr[ECX] & 31 <= 16
+}
+
+/// Which bytes a masked store touches where the mask has none is up to the processor's model.
+fn is_well_placed(draft: &mut Draft, insn: &Instruction) -> bool {
+    let offset = draft.out.gpr[EDI].wrapping_sub(WINDOW);
+    let is_flat = insn.segment_prefix() == Register::None && !insn.op_kinds().any(|k| k == OpKind::MemorySegDI);
+    draft.out.relied[EDI] |= draft.known[EDI];
+    draft.known[EDI] && is_flat && offset < WINDOW_LEN as u32 - 16
 }
 
 /// The carry of a shift by the operand's size or more, if that is narrower than the count.

@@ -44,7 +44,8 @@ impl Emitter<'_> {
     /// `add`, `sub`, `adc`, `sbb`, `and`, `or`, `xor`.
     pub fn alu(&mut self, i: usize, inst: &Inst) {
         let facts = self.facts.facts[i];
-        if matches!(inst.op, Op::Sub | Op::And) && facts.uses == 0 {
+        // A `dec` keeps the carry, even when nobody wants its result.
+        if matches!(inst.op, Op::Sub | Op::And) && facts.uses == 0 && !self.merges_natively(i) {
             return self.compare(i, inst);
         }
         if !self.wants_flags(i) && inst.op == Op::Add && self.add_by_lea(i, inst) {

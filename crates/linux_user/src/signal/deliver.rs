@@ -43,6 +43,7 @@ impl Cx {
         self.task.signals.pending().begin();
         while let Some(raw) = self.task.signals.pending().take(self.task.signals.mask) {
             let info = SigInfo::decode(Model::HOST, &raw);
+            self.trace_signal(&info);
             let action = self.task.sighand.take_for_delivery(info.signo);
             match action.handler.0 {
                 SIG_IGN => {}
@@ -80,6 +81,12 @@ impl Cx {
         }
     }
 
+    fn trace_signal(&self, info: &SigInfo) {
+        if self.options().strace {
+            crate::strace::signal(self, info);
+        }
+    }
+
     fn default_action(&mut self, sig: i32) {
         if SigSet::IGNORED.has(sig) {
             return;
@@ -95,7 +102,8 @@ impl Cx {
     /// The guest dies from a signal.
     pub fn kill(&mut self, sig: i32) -> ! {
         if SigSet::CORE.has(sig) {
-            eprintln!("qemu: uncaught target signal {sig} ({}) - core dumped", name(sig));
+            let name = name(sig);
+            crate::kernel::write_stderr(&format!("qemu: uncaught target signal {sig} ({name}) - core dumped\n"));
         }
         self.options().run_exit_hook();
         host::die(sig)
@@ -105,13 +113,14 @@ impl Cx {
     pub fn raise_trap(&mut self, trap: Trap) {
         // The status words tell what kind of floating-point exception it is.
         self.vcpu.sync_fpu();
-        let (info, fault) = self.abi().trap(self.state(), trap);
+        let (info, fault) = self.abi().trap(self.state(), trap, self.task.fault);
         self.task.fault = fault;
         self.force(info);
     }
 
     /// Delivers a signal that guest code caused.
     pub fn force(&mut self, info: SigInfo) {
+        self.trace_signal(&info);
         let blocked = self.task.signals.mask.has(info.signo);
         let action = self.task.sighand.take_for_delivery(info.signo);
         if blocked || action.handler.0 <= SIG_IGN {
@@ -130,7 +139,7 @@ impl Cx {
             info,
             action,
             mask,
-            alt: self.task.signals.alt_stack(sp),
+            alt: self.task.signals.alt,
             sp: frame_sp,
             fault: self.task.fault,
             trampoline: self.process.trampoline,
@@ -164,12 +173,12 @@ impl Cx {
     }
 }
 
-/// The alternate stack that a program sets: flags checked and canonical.
+/// The alternate stack that a program sets, if its flags are valid. They are kept as they are, for frames to show.
 pub fn canonical_alt_stack(new: AltStack) -> Option<AltStack> {
     let mode = new.flags & !super::SS_AUTODISARM;
     match mode {
-        0 | super::SS_ONSTACK => Some(AltStack { flags: new.flags & super::SS_AUTODISARM, ..new }),
-        SS_DISABLE => Some(AltStack { sp: Ulong(0), flags: new.flags & super::SS_AUTODISARM, size: Ulong(0) }),
+        0 | super::SS_ONSTACK => Some(new),
+        SS_DISABLE => Some(AltStack { sp: Ulong(0), size: Ulong(0), ..new }),
         _ => None,
     }
 }
@@ -201,7 +210,7 @@ mod tests {
     fn alternate_stacks() {
         let stack = |flags| AltStack { sp: Ulong(0x1000), flags, size: Ulong(0x2000) };
         assert_eq!(canonical_alt_stack(stack(0)), Some(stack(0)));
-        assert_eq!(canonical_alt_stack(stack(1)), Some(stack(0)));
+        assert_eq!(canonical_alt_stack(stack(1)), Some(stack(1)));
         assert_eq!(canonical_alt_stack(stack(SS_DISABLE)).map(|s| s.size.0), Some(0));
         assert_eq!(canonical_alt_stack(stack(4)), None);
     }

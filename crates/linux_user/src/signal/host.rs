@@ -2,11 +2,12 @@
 #![allow(unsafe_code)] // signal handlers share memory with the thread they interrupt
 
 use super::info::{HostInfo, SIZE};
-use super::{COUNT, SIG_DFL, SIG_IGN, SigAction, SigSet, sa};
+use super::{COUNT, SIG_DFL, SIG_IGN, SigAction, SigSet, Sighand, sa};
 use crate::errno::Errno;
 use isamorph_host::fault::{self, FaultContext};
 use isamorph_host::signal::{self as host, Disposition, MaskHow};
 use std::cell::{Cell, UnsafeCell};
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// Room for one signal of each number. More are not needed: after the first one the host blocks the others until it
@@ -165,6 +166,17 @@ pub fn install(sig: i32, action: &SigAction) -> Result<(), Errno> {
         _ => host::install(sig, on_signal, HANDLER_MASK),
     }?;
     if sig == libc::SIGCHLD { child_flags(action) } else { Ok(()) }
+}
+
+/// Undoes what the host's C library did when it created its first thread: it installed a handler of its own for the
+/// signal by which it makes all threads change their user ids. Our process does not use that, but the guest's C
+/// library uses the same signal.
+pub fn reclaim_library_signal(sighand: &Sighand) {
+    const SIGSETXID: i32 = 33;
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = install(SIGSETXID, &sighand.get(SIGSETXID));
+    });
 }
 
 const HANDLER_MASK: u64 = SigSet::ALL.without(SigSet::SYNCHRONOUS).0;

@@ -5,8 +5,8 @@
 //! that the guest handles is a handler of ours installed ([`host`]): it notes the siginfo, blocks all further signals
 //! and asks the processor to stop; then the thread builds the guest's frame ([`deliver`]) and sets the mask again.
 //!
-//! `SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL` and `SIGTRAP` differ: the host needs them to run guest code, so they are never
-//! blocked on the host, and the guest's wish to block them is observed here.
+//! `SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL` and `SIGTRAP` differ: the host needs them to run guest code, so they are
+//! never blocked on the host, and the guest's wish to block them is observed here.
 
 pub mod deliver;
 pub mod frame;
@@ -207,8 +207,7 @@ pub struct TaskSignals {
 impl TaskSignals {
     /// The state of a new thread, which has no alternate stack.
     pub fn new(mask: SigSet) -> Self {
-        let alt = AltStack { flags: SS_DISABLE, ..AltStack::default() };
-        TaskSignals { mask, saved: None, alt, pending: Pending::new() }
+        TaskSignals { mask, saved: None, alt: AltStack::default(), pending: Pending::new() }
     }
     /// What the host thread blocks when the guest blocks `mask`.
     pub fn host_mask(&self, mask: SigSet) -> u64 {
@@ -244,15 +243,17 @@ impl TaskSignals {
     }
     /// The alternate stack as `sigaltstack` reports it to code that runs at `sp`.
     pub fn alt_stack(&self, sp: u64) -> AltStack {
-        let mut alt = self.alt;
-        if alt.size.0 == 0 {
-            alt.flags = SS_DISABLE;
-        } else if self.on_alt_stack(sp) {
-            alt.flags |= SS_ONSTACK;
-        }
-        alt
+        let mode = match self.alt.size.0 {
+            0 => SS_DISABLE,
+            _ if self.on_alt_stack(sp) => SS_ONSTACK,
+            _ => 0,
+        };
+        AltStack { flags: mode | self.alt.flags & SS_AUTODISARM, ..self.alt }
     }
 }
+
+#[cfg(test)]
+mod delivery_tests;
 
 #[cfg(test)]
 mod tests {

@@ -173,8 +173,8 @@ impl Forward {
     }
 }
 
-/// An address that no call can use. It stands for bad pointers of the guest, so that the kernel finds them when it comes
-/// to them, after other mistakes that it looks for first.
+/// An address that no call can use. It stands for bad pointers of the guest, so that the kernel finds them when it
+/// comes to them, after other mistakes that it looks for first.
 pub const BAD_POINTER: u64 = 0xffff_ffff_ffff_f000;
 
 /// Leaves a bad pointer to the kernel.

@@ -22,4 +22,6 @@ pub mod signal;
 pub mod time;
 
 #[cfg(test)]
+mod process_tests;
+#[cfg(test)]
 mod tests;

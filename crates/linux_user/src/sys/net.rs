@@ -156,7 +156,7 @@ impl HostMessage {
     }
 }
 
-/// The error of a message that could not be converted, unless `fd` is the more important mistake.
+/// The error of a bad argument, unless `fd` is no socket, which the kernel looks at first.
 fn socket_error(fd: u64, error: Errno) -> Errno {
     let (mut kind, mut len) = (Buffer::default(), Buffer::host(&4_i32));
     let args = [fd, libc::SOL_SOCKET as u64, libc::SO_TYPE as u64, kind.addr(), len.addr()];
@@ -349,7 +349,11 @@ fn host_option(cx: &Cx, kind: OptionKind, value: u64, len: u64) -> Result<Vec<u8
 ///
 /// # Errors
 /// What the kernel returns; `ENOPROTOOPT` for options that are not supported.
-pub fn setsockopt(cx: &mut Cx, [fd, level, name, value, len, _]: [u64; 6]) -> SysResult {
+pub fn setsockopt(cx: &mut Cx, args: [u64; 6]) -> SysResult {
+    set_option(cx, args).map_err(|e| if matches!(e, EFAULT | EINVAL) { socket_error(args[0], e) } else { e })
+}
+
+fn set_option(cx: &mut Cx, [fd, level, name, value, len, _]: [u64; 6]) -> SysResult {
     if (len as i32) < 0 {
         return Err(EINVAL);
     }
@@ -370,7 +374,11 @@ pub fn setsockopt(cx: &mut Cx, [fd, level, name, value, len, _]: [u64; 6]) -> Sy
 ///
 /// # Errors
 /// What the kernel returns; `ENOPROTOOPT` for options that are not supported.
-pub fn getsockopt(cx: &mut Cx, [fd, level, name, value, len, _]: [u64; 6]) -> SysResult {
+pub fn getsockopt(cx: &mut Cx, args: [u64; 6]) -> SysResult {
+    get_option(cx, args).map_err(|e| if matches!(e, EFAULT | EINVAL) { socket_error(args[0], e) } else { e })
+}
+
+fn get_option(cx: &mut Cx, [fd, level, name, value, len, _]: [u64; 6]) -> SysResult {
     let room: i32 = cx.read(len)?;
     if room < 0 {
         return Err(EINVAL);

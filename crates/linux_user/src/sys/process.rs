@@ -272,6 +272,7 @@ fn new_thread(cx: &mut Cx, request: &CloneRequest) -> SysResult {
         cx.process.threads.fetch_sub(1, Ordering::SeqCst);
         return Err(Errno(e.raw_os_error().unwrap_or(libc::EAGAIN)));
     }
+    host::reclaim_library_signal(&cx.task.sighand);
     let tid: i32 = told.recv().map_err(|_| Errno(libc::EAGAIN))?;
     Ok(tid as u64)
 }
@@ -333,13 +334,18 @@ fn new_process(cx: &mut Cx, request: &CloneRequest) -> SysResult {
         start_child(cx, request, &state);
         return Ok(0);
     }
+    report_child(cx, request, pid, pidfd);
+    Ok(pid)
+}
+
+/// Stores what the parent wants to know about a new process. The kernel ignores bad addresses here.
+fn report_child(cx: &Cx, request: &CloneRequest, pid: u64, pidfd: i32) {
     if request.has(libc::CLONE_PARENT_SETTID) {
         let _ = cx.write(request.parent_tid, &(pid as u32));
     }
     if request.has(libc::CLONE_PIDFD) {
         let _ = cx.write(request.pidfd, &pidfd);
     }
-    Ok(pid)
 }
 
 /// Turns the copy of the parent that a fork left into the child.
@@ -413,12 +419,7 @@ fn new_vfork_child(cx: &mut Cx, request: &CloneRequest) -> SysResult {
     copy_registers(&own, cx.state_mut());
 
     let (pid, pidfd) = outcome?;
-    if request.has(libc::CLONE_PARENT_SETTID) {
-        let _ = cx.write(request.parent_tid, &(pid as u32));
-    }
-    if request.has(libc::CLONE_PIDFD) {
-        let _ = cx.write(request.pidfd, &pidfd);
-    }
+    report_child(cx, request, pid, pidfd);
     Ok(pid)
 }
 

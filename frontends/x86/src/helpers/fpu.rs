@@ -15,6 +15,9 @@ const XMM8: usize = 288;
 /// The bits of the x87 control word that exist, and the one that always reads as one (SDM vol. 1, 8.1.5).
 const CONTROL: u16 = 0x1f7f;
 const CONTROL_FIXED: u16 = 0x40;
+/// The exception flags of the status word, and the two bits that tell of an unmasked one (SDM vol. 1, 8.1.3).
+const EXCEPTIONS: u16 = 0x3f;
+const SUMMARY: u16 = 0x8080;
 
 const PROTECTION: Trap = Trap::Exception { code: exception::GP, arg: 0 };
 
@@ -24,7 +27,11 @@ fn check_alignment(addr: u64) -> Result<(), Trap> {
 
 pub(super) fn fxsave(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
     check_alignment(args[0])?;
-    cx.mem.write(args[0], &state::fxsave_image(cx.state)[..XMM8])?;
+    // The bytes that stay as they are have to be writable, too.
+    let mut image = [0; FXSAVE_BYTES];
+    cx.mem.read(args[0], &mut image)?;
+    image[..XMM8].copy_from_slice(&state::fxsave_image(cx.state)[..XMM8]);
+    cx.mem.write(args[0], &image)?;
     Ok(0)
 }
 
@@ -39,7 +46,12 @@ pub(super) fn fxrstor(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap
     let own = state::fxsave_image_mut(cx.state);
     own[..MASK].copy_from_slice(&image[..MASK]);
     own[MASK + 4..XMM8].copy_from_slice(&image[MASK + 4..XMM8]);
-    let control = u16::from_le_bytes([image[0], image[1]]) & CONTROL | CONTROL_FIXED;
+    let half = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
+    let control = half(0) & CONTROL | CONTROL_FIXED;
+    let pending = half(2) & !control & EXCEPTIONS != 0;
+    let status = if pending { half(2) | SUMMARY } else { half(2) & !SUMMARY };
     own[..2].copy_from_slice(&control.to_le_bytes());
+    own[2..4].copy_from_slice(&status.to_le_bytes());
+    own[5] = 0;
     Ok(0)
 }

@@ -36,7 +36,18 @@ fn bit_string_address(cx: &mut Lifter<'_>, offset: Value) {
     };
     let scale = ty.bytes().trailing_zeros() as u8;
     let addr = Addr { base, index: unit, scale, disp, seg };
+    let addr = if cx.has_narrow_address() { wrapped(cx, addr) } else { addr };
     cx.set_ea(addr);
+}
+
+/// The address with its offset in the segment truncated to 16 bits.
+fn wrapped(cx: &mut Lifter<'_>, addr: Addr) -> Addr {
+    let addr_ty = cx.b.table().addr_type();
+    let offset = cx.b.addr(Addr { seg: Value::NONE, ..addr });
+    let offset = cx.b.lea(addr_ty, offset);
+    let offset = cx.narrow(offset, Type::I16);
+    let base = cx.zext(offset, addr_ty);
+    Addr { seg: addr.seg, ..Addr::base(base) }
 }
 
 fn apply(cx: &mut Lifter<'_>, op: Op, bit: Value) {

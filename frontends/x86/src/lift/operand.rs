@@ -238,11 +238,17 @@ impl Lifter<'_> {
         let seg = self.segment_base(self.insn.memory_segment());
         Addr { seg, ..self.memory_offset() }
     }
+    /// Whether addresses of this instruction are narrower than those of the guest.
+    pub(crate) fn has_narrow_address(&self) -> bool {
+        match address_type(&self.insn) {
+            Some(width) => width != self.b.table().addr_type(),
+            None => self.insn.memory_displ_size() == 2,
+        }
+    }
     /// The offset part of the memory operand's address, which is what `lea` gives.
     pub(crate) fn memory_offset(&mut self) -> Addr {
         let insn = self.insn;
-        let width = address_type(&insn);
-        if width.is_some_and(|width| width != self.b.table().addr_type()) {
+        if address_type(&insn).is_some() && self.has_narrow_address() {
             return Addr::base(self.narrow_address(&insn));
         }
         let part = |cx: &mut Self, r| if r == Register::None { Value::NONE } else { cx.reg(r) };

@@ -127,9 +127,11 @@ fn bound(cx: &mut Lifter<'_>) {
     let ty = cx.op_type(0);
     let index = cx.read_op(0);
     let tree = cx.memory_operand();
-    for (offset, outside) in [(0, Cond::L), (ty.bytes(), Cond::G)] {
+    let limits = [0, ty.bytes()].map(|offset| {
         let at = cx.b.addr(Addr { disp: tree.disp.wrapping_add(offset as i32), ..tree });
-        let limit = cx.load_at(ty, at);
+        cx.load_at(ty, at)
+    });
+    for (limit, outside) in limits.into_iter().zip([Cond::L, Cond::G]) {
         let difference = cx.b.bin(Op::Sub, index, limit);
         let flags = cx.b.flags(difference);
         cx.raise_if(outside, flags, exception::BR, 0);
@@ -245,6 +247,16 @@ fn set_zero_flag(cx: &mut Lifter<'_>, cond: Cond, of: Value) {
     cx.set_flags(flags);
 }
 
+/// Stores 16 bits to the memory operand if the condition holds; otherwise nothing has to be writable there.
+fn store_if(cx: &mut Lifter<'_>, cond: Cond, of: Value, v: Value) {
+    let bytes = [3, 0].map(|mask| cx.b.iconst(Type::I32, mask));
+    let bytes = cx.b.select(cond, of, bytes[0], bytes[1]);
+    let ea = cx.ea();
+    let addr = cx.b.lea(cx.b.table().addr_type(), ea);
+    let v = cx.zext(v, Type::I64);
+    cx.call(helpers::MASKED_STORE, Type::None, &[addr, v, bytes]);
+}
+
 /// `arpl`: raises the privilege level of a selector to that of another.
 fn arpl(cx: &mut Lifter<'_>) {
     let dst = if cx.is_mem(0) { cx.load_ea(Type::I16) } else { cx.read_op(0) };
@@ -261,7 +273,7 @@ fn arpl(cx: &mut Lifter<'_>) {
     let raised = cx.b.bin(Op::Or, rest, src_level);
     let new = cx.b.select(Cond::B, below, raised, dst);
     if cx.is_mem(0) {
-        cx.write_op(0, new);
+        store_if(cx, Cond::B, below, new);
     } else if let Some(place) = super::operand::gpr(cx.insn.op0_register()) {
         cx.set_gpr_part(place.reg, new);
     }

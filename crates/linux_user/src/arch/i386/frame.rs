@@ -28,7 +28,9 @@ record! {
     /// `struct rt_sigframe_ia32`.
     RtFrame { ret: u32, sig: i32, pinfo: u32, puc: u32, info: [[u8; 32]; 4], uc: Ucontext, code: [u8; 8], }
     /// The header of `struct _fpstate_32`: an `fsave` image, a status and the magic number of what follows.
-    FpuHeader { cw: u32, sw: u32, tag: u32, ip: u32, cs: u32, dp: u32, ds: u32, st: [[u8; 10]; 8], status: u16, magic: u16, }
+    FpuHeader {
+        cw: u32, sw: u32, tag: u32, ip: u32, cs: u32, dp: u32, ds: u32, st: [[u8; 10]; 8], status: u16, magic: u16,
+    }
 }
 
 /// Offset of `extramask` in `struct sigframe_ia32`, after an unused `_fpstate_32`.
@@ -114,6 +116,7 @@ pub fn push(cx: &mut Cx, d: &Delivery) -> Result<(), Errno> {
     let (frame, info, uc) =
         if d.wants_info() { push_rt(cx, d, context, fpstate)? } else { push_old(cx, d, context, fpstate)? };
     let state = cx.state_mut();
+    initialise_fpu(x86::fxsave_image_mut(state));
     for (reg, value) in [(ESP, frame), (EAX, d.info.signo as u64), (EDX, info), (ECX, uc)] {
         set(state, reg, value);
     }
@@ -248,6 +251,15 @@ fn full_tags(image: &[u8], top: u32) -> u32 {
         };
         tags | tag << (2 * reg)
     })
+}
+
+/// A handler starts with a fresh floating-point state, whatever the interrupted code was doing (SDM vol. 1, table 8-1
+/// for `finit`; 10.2.3 for MXCSR).
+fn initialise_fpu(image: &mut [u8]) {
+    image.fill(0);
+    image[0..2].copy_from_slice(&0x037fu16.to_le_bytes());
+    image[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+    image[28..32].copy_from_slice(&MXCSR_MASK.to_le_bytes());
 }
 
 /// Brings a frame's floating-point state into the image: x87 from the `fsave` part, which is what old programs know

@@ -104,8 +104,8 @@ impl Abi for I386 {
     fn set_tls(&self, cx: &Cx, state: &mut CpuState, arg: u64) -> Result<(), Errno> {
         tls::set_for_clone(cx, state, arg)
     }
-    fn trap(&self, state: &CpuState, trap: Trap) -> (SigInfo, FaultRecord) {
-        traps::signal(state, trap)
+    fn trap(&self, state: &CpuState, trap: Trap, last: FaultRecord) -> (SigInfo, FaultRecord) {
+        traps::signal(state, trap, last)
     }
     fn push_frame(&self, cx: &mut Cx, delivery: &Delivery) -> Result<(), Errno> {
         frame::push(cx, delivery)

@@ -65,20 +65,30 @@ mod pf {
     pub const PRESENT: u32 = 1;
     pub const WRITE: u32 = 2;
     pub const USER: u32 = 4;
+    pub const FETCH: u32 = 16;
 }
 
 /// The signal that an exception raises, and what its frame shows.
-pub fn signal(state: &CpuState, trap: Trap) -> (SigInfo, FaultRecord) {
-    match trap {
-        Trap::Memory(fault) => memory(fault),
+pub fn signal(state: &CpuState, trap: Trap, last: FaultRecord) -> (SigInfo, FaultRecord) {
+    let (info, record) = match trap {
+        Trap::Memory(fault) => memory(state, fault),
         Trap::Divide => vector(state, DIVIDE, 0),
         Trap::Float(FloatUnit::X87) => vector(state, FPU, 0),
         Trap::Float(FloatUnit::Vector) => vector(state, SIMD, 0),
         Trap::Exception { code, arg } => vector(state, code, arg as u32),
-    }
+    };
+    let addr = if record.number == PAGE_FAULT { record.addr } else { last.addr };
+    (info, FaultRecord { addr, ..record })
 }
 
-fn memory(fault: MemFault) -> (SigInfo, FaultRecord) {
+/// Whether the access was that of an instruction to its own bytes: memory that can be executed can also be read, so
+/// that no other access fails there.
+fn is_fetch(state: &CpuState, fault: MemFault) -> bool {
+    const LONGEST: u64 = 15;
+    !fault.write && fault.addr.wrapping_sub(state.pc()) < LONGEST
+}
+
+fn memory(state: &CpuState, fault: MemFault) -> (SigInfo, FaultRecord) {
     let (signo, code, present) = match fault.cause {
         FaultCause::Unmapped => (SIGSEGV, SEGV_MAPERR, 0),
         FaultCause::Protected => (SIGSEGV, SEGV_ACCERR, pf::PRESENT),
@@ -89,7 +99,9 @@ fn memory(fault: MemFault) -> (SigInfo, FaultRecord) {
         // Alignment that an instruction demands is checked as a general protection fault (SDM vol. 1, 4.1.1).
         return (SigInfo::kernel(SIGSEGV), FaultRecord { number: 13, error: 0, addr: 0 });
     }
-    let error = present | pf::USER | if fault.write { pf::WRITE } else { 0 };
+    let write = if fault.write { pf::WRITE } else { 0 };
+    let fetch = if is_fetch(state, fault) { pf::FETCH } else { 0 };
+    let error = present | pf::USER | write | fetch;
     (SigInfo::fault(signo, code, fault.addr), FaultRecord { number: PAGE_FAULT, error, addr: fault.addr })
 }
 
@@ -138,7 +150,7 @@ mod tests {
     fn info(trap: Trap) -> (i32, i32) {
         let mut state = super::super::I386.start(0x1234, 0);
         state.set_pc(0x1234);
-        let (info, _) = signal(&state, trap);
+        let (info, _) = signal(&state, trap, FaultRecord::default());
         (info.signo, info.code)
     }
 
@@ -150,9 +162,20 @@ mod tests {
         assert_eq!(info(fault(FaultCause::NoBacking)), (SIGBUS, BUS_ADRERR));
         assert_eq!(info(fault(FaultCause::Misaligned)), (SIGSEGV, SI_KERNEL));
         let state = super::super::I386.start(0, 0);
-        let (info, record) = signal(&state, fault(FaultCause::Protected));
+        let (info, record) = signal(&state, fault(FaultCause::Protected), FaultRecord::default());
         assert_eq!(record, FaultRecord { number: 14, error: 7, addr: 0x10 });
         assert!(matches!(info.fields, Fields::Fault(f) if f.addr.0 == 0x10));
+    }
+
+    #[test]
+    fn fetches_and_earlier_addresses() {
+        let mut state = super::super::I386.start(0, 0);
+        state.set_pc(0x5000);
+        let fetch = Trap::Memory(MemFault { addr: 0x5001, write: false, cause: FaultCause::Unmapped });
+        let (_, record) = signal(&state, fetch, FaultRecord::default());
+        assert_eq!(record.error, pf::USER | pf::FETCH);
+        let (_, next) = signal(&state, Trap::Divide, record);
+        assert_eq!((next.number, next.addr), (DIVIDE, 0x5001));
     }
 
     #[test]
@@ -172,9 +195,9 @@ mod tests {
         let image = x86::fxsave_image_mut(&mut state);
         image[0] = 0x7b; // zero divide unmasked
         image[2] = 0x24; // zero divide and precision
-        assert_eq!(signal(&state, Trap::Float(FloatUnit::X87)).0.code, FPE_FLTDIV);
+        assert_eq!(signal(&state, Trap::Float(FloatUnit::X87), FaultRecord::default()).0.code, FPE_FLTDIV);
         let mut state = super::super::I386.start(0, 0);
         state.set(&x86::I386, MXCSR, 0x1f80 & !(1 << 7) | 1);
-        assert_eq!(signal(&state, Trap::Float(FloatUnit::Vector)).0.code, FPE_FLTINV);
+        assert_eq!(signal(&state, Trap::Float(FloatUnit::Vector), FaultRecord::default()).0.code, FPE_FLTINV);
     }
 }
