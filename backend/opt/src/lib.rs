@@ -3,10 +3,10 @@
 //! Every region that is translated passes through it, once. It is one forward walk that looks at each instruction and
 //! at where its operands come from, and touches nothing that it cannot improve. Passes are functions of that walk:
 //!
-//! * [`writes`]: copies of registers that are hidden by later writes;
-//! * [`width`]: width changes;
-//! * [`flags`]: edited flags and conditions over them;
-//! * [`arithmetic`] and [`eval`]: arithmetic on constants, or without effect.
+//! * `writes`: copies of registers that are hidden by later writes;
+//! * `width`: width changes;
+//! * `flags`: edited flags and conditions over them;
+//! * `arithmetic` and `eval`: arithmetic on constants, or without effect.
 //!
 //! What is replaced stays where it is, without users: back ends count uses anyway and drop what has none, for less than
 //! it would take to renumber a region here.
@@ -18,9 +18,9 @@
 //! constants and sums into addresses and loads and stores into operations, and guest registers have homes in host
 //! registers. Measured on the code of BusyBox and the C library, these made the host code larger and slower to make:
 //!
-//! * dropping hidden register writes other than copies, see [`writes`];
-//! * replacing `xor reg, reg` by 0 and other results by constants while their flags are used, see [`arithmetic`];
-//! * taking values out of the `ins` that put them into a register, see [`width`];
+//! * dropping hidden register writes other than copies, see `writes`;
+//! * replacing `xor reg, reg` by 0 and other results by constants while their flags are used, see `arithmetic`;
+//! * taking values out of the `ins` that put them into a register, see `width`;
 //! * folding sums into sums and addresses: two-address code has overwritten the operand, which would have to be kept.
 //!
 //! These made no difference: constants in address trees, `lea` without effect, `select` between equal values.

@@ -71,6 +71,14 @@ impl UserSpace {
         self.pages.get(addr).contains(PageFlags::CODE)
     }
 
+    /// Whether code in the range may be translated at any moment, so that the host then refuses to write there: it has
+    /// been, or the range is for code and stores both.
+    pub fn may_hold_code(&self, addr: u64, len: u64) -> bool {
+        let both = PageFlags::WRITE | PageFlags::EXEC;
+        let may = |flags: PageFlags| flags.intersects(PageFlags::TRANSLATED) || flags.contains(both);
+        pages(addr..addr.saturating_add(len)).any(|page| may(self.pages.get(page)))
+    }
+
     /// How often translations of the page that contains `addr` have been dropped, modulo 2³².
     pub fn generation(&self, addr: u64) -> u32 {
         self.pages.generation(addr)

@@ -19,6 +19,10 @@ const STACK: u32 = 12;
 const PROTECTION: u32 = 13;
 /// #PF.
 const PAGE_FAULT: u32 = 14;
+/// `SEGV_ACCERR`: there is a mapping that does not allow the access.
+const ACCESS_ERROR: u32 = 2;
+/// A bit of MXCSR that processors of one vendor have: operands may be misaligned.
+const MISALIGNED_MODE: u32 = 1 << 17;
 /// Bits of its error code: the page exists, the access was a write.
 const PRESENT: u32 = 1;
 const WRITE: u32 = 2;
@@ -42,8 +46,11 @@ pub fn step_at(sequence: &Sequence, end: &End) -> Option<usize> {
 fn ignored_flags(sequence: &Sequence, end: &End, is_precise: bool) -> u32 {
     let undefined = match step_at(sequence, end) {
         Some(n) => sequence.steps.get(n).map_or(sequence.undefined, |step| step.undefined),
-        // Behind an instruction that trapped.
-        None => sequence.steps.iter().find(|step| step.insn.next_ip32() == end.eip).map_or(0, |step| step.undefined),
+        // Behind an instruction that trapped; or nowhere in a sequence that another one has overwritten.
+        None => {
+            let trapped = sequence.steps.iter().find(|step| step.insn.next_ip32() == end.eip);
+            trapped.map_or(ARITHMETIC, |step| step.undefined)
+        }
     };
     // Flags that a fault shows but that nothing reads any more need not be exact.
     let dead = if is_precise || is_complete(sequence, end) { 0 } else { ARITHMETIC };
@@ -133,10 +140,17 @@ fn normalise(end: &mut End, sequence: &Sequence, ignored: u32) {
 
 /// How the ends differ; nothing if they agree.
 pub fn difference(sequence: &Sequence, native: &End, other: &End, is_precise: bool) -> Option<String> {
+    if half(native, 26) << 16 & MISALIGNED_MODE != 0 {
+        return None;
+    }
     let ignored = ignored_flags(sequence, native, is_precise);
     let (mut native, mut other) = (native.clone(), other.clone());
     normalise(&mut native, sequence, ignored);
     normalise(&mut other, sequence, ignored);
+    if native.trapno == PAGE_FAULT && native.code == ACCESS_ERROR && native.err & PRESENT == 0 {
+        // A page that nobody has touched yet: only the host's kernel knows.
+        (native.err, other.err) = (0, 0);
+    }
     if native.trapno == PAGE_FAULT && other.trapno == PAGE_FAULT && crosses_pages(native.addr, other.addr) {
         // Of an operand of which one page cannot be written and the other not even read, either is right.
         for end in [&mut native, &mut other] {

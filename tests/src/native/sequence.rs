@@ -232,7 +232,7 @@ impl<'f> Generator<'f> {
         for (register, scale) in [(insn.memory_base(), 1), (insn.memory_index(), insn.memory_index_scale())] {
             if register != Register::None {
                 let n = register.number();
-                if !draft.known[n] && !self.random.percent(2) {
+                if !draft.known[n] && (saves_pointers(&insn).is_some() || !self.random.percent(2)) {
                     return None;
                 }
                 registers.push(n);
@@ -297,11 +297,7 @@ impl<'f> Generator<'f> {
 
     /// Remembers where instructions that save the x87 unit put its pointers, which are the host's under an emulator.
     fn mask(&mut self, draft: &mut Draft, insn: &Instruction, bytes: &[u8], disp_len: usize, sum: u32) {
-        let pointers = match insn.mnemonic() {
-            Mnemonic::Fnstenv | Mnemonic::Fnsave => 12..28,
-            Mnemonic::Fxsave => 6..32,
-            _ => return,
-        };
+        let Some(pointers) = saves_pointers(insn) else { return };
         let disp = match *bytes {
             [.., a, b, c, d] if disp_len == 4 => u32::from_le_bytes([a, b, c, d]),
             [.., a] if disp_len == 1 => a as i8 as u32,
@@ -404,6 +400,15 @@ impl<'f> Generator<'f> {
             let at = (starts[step] - draft.out.entry) as usize + offset;
             draft.out.bytes[at..at + size].copy_from_slice(&target.wrapping_sub(next).to_le_bytes()[..size]);
         }
+    }
+}
+
+/// Which bytes of its operand an instruction fills with the pointers of the x87 unit.
+fn saves_pointers(insn: &Instruction) -> Option<Range<u32>> {
+    match insn.mnemonic() {
+        Mnemonic::Fnstenv | Mnemonic::Fnsave => Some(12..28),
+        Mnemonic::Fxsave => Some(6..32),
+        _ => None,
     }
 }
 

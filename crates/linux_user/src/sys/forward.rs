@@ -106,6 +106,7 @@ enum Held {
     Vector(Vec<libc::iovec>),
     Structure(Buffer),
     Written(Buffer, u64, Codec),
+    Copied(Copied),
 }
 
 impl Held {
@@ -115,7 +116,42 @@ impl Held {
             Held::Text(text) => text.as_ptr() as u64,
             Held::Vector(list) => list.as_ptr() as u64,
             Held::Structure(buffer) | Held::Written(buffer, ..) => buffer.addr(),
+            Held::Copied(copied) => copied.now.as_mut_ptr() as u64,
         }
+    }
+    /// Brings back what the kernel wrote.
+    fn store(&self, cx: &Cx) -> Result<(), Errno> {
+        match self {
+            Held::Written(buffer, addr, codec) => codec.store(cx, *addr, buffer),
+            Held::Copied(copied) => copied.store(cx),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A copy of a buffer among code, for the kernel to write to: other threads may translate code there while the call
+/// waits, which would make the kernel lose what it has got.
+struct Copied {
+    addr: u64,
+    before: Vec<u8>,
+    now: Vec<u8>,
+}
+
+impl Copied {
+    /// The copy of a buffer, if it needs one.
+    fn of(cx: &Cx, addr: u64, len: u64) -> Option<Self> {
+        const MAX: u64 = 1 << 20;
+        let space = cx.space();
+        let wanted = (1..=MAX).contains(&len) && space.may_hold_code(addr, len) && space.check(addr, len, true).is_ok();
+        let before = if wanted { cx.read_vec(addr, len).ok()? } else { return None };
+        Some(Copied { addr, now: before.clone(), before })
+    }
+    /// Stores the bytes from the first to the last that changed.
+    fn store(&self, cx: &Cx) -> Result<(), Errno> {
+        let differs = |(a, b): (&u8, &u8)| a != b;
+        let Some(first) = self.now.iter().zip(&self.before).position(differs) else { return Ok(()) };
+        let last = self.now.iter().zip(&self.before).rposition(differs).unwrap_or(first);
+        cx.write_bytes(self.addr + first as u64, &self.now[first..=last])
     }
 }
 
@@ -152,9 +188,7 @@ impl Forward {
         }
         let result = if self.wait { cx.blocking_call(self.nr, host)? } else { call(self.nr, host)? };
         for one in &held {
-            if let Held::Written(buffer, addr, codec) = one {
-                codec.store(cx, *addr, buffer)?;
-            }
+            one.store(cx)?;
         }
         Ok(result)
     }
@@ -197,12 +231,12 @@ fn convert(cx: &mut Cx, pass: Pass, value: u64, args: &[u64; 6], held: &mut Held
 fn convert_pointer(cx: &mut Cx, pass: Pass, value: u64, args: &[u64; 6], held: &mut Held) -> SysResult {
     let kept = match pass {
         Pass::In(n) => return cx.host_buffer(value, args[n], Access::Read),
-        Pass::Out(n) => return cx.host_buffer(value, args[n], Access::Write),
+        Pass::Out(n) => return output(cx, value, args[n], held),
         Pass::InBytes(len) => return cx.host_buffer(value, len, Access::Read),
-        Pass::OutBytes(len) => return cx.host_buffer(value, len, Access::Write),
+        Pass::OutBytes(len) => return output(cx, value, len, held),
         Pass::OutSized(n) => {
             let len = if args[n] == 0 { 0 } else { cx.read::<u32>(args[n])? };
-            return cx.host_buffer(value, len.into(), Access::Write);
+            return output(cx, value, len.into(), held);
         }
         Pass::Path => Held::Text(cx.path(value)?),
         Pass::Str => Held::Text(cx.cstr(value)?),
@@ -215,6 +249,14 @@ fn convert_pointer(cx: &mut Cx, pass: Pass, value: u64, args: &[u64; 6], held: &
         Pass::Val | Pass::Fixed(_) | Pass::Skip | Pass::OpenFlags | Pass::Id16 => Held::Nothing,
     };
     Ok(hold(held, kept))
+}
+
+/// A buffer that the kernel writes.
+fn output(cx: &Cx, addr: u64, len: u64, held: &mut Held) -> SysResult {
+    match Copied::of(cx, addr, len) {
+        Some(copied) => Ok(hold(held, Held::Copied(copied))),
+        None => cx.host_buffer(addr, len, Access::Write),
+    }
 }
 
 fn hold(slot: &mut Held, value: Held) -> u64 {
@@ -269,3 +311,30 @@ macro_rules! forward {
     (@ call) => { false };
 }
 pub(crate) use forward;
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::TestGuest;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::time::Duration;
+
+    #[test]
+    fn a_waiting_call_does_not_lose_what_it_gets_for_a_page_of_code() {
+        let mut g = TestGuest::new();
+        let at = g.room(8192) & !4095;
+        let space = g.cx.process.space.clone();
+        space.protect(at, 4096, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).unwrap();
+        g.cx.write_bytes(at, b"....../").unwrap();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let translator = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            space.protect_code(at).unwrap();
+            writer.write_all(b"code").unwrap();
+        });
+        assert_eq!(g.call("read", &[reader.as_raw_fd() as u64, at + 1, 100]), Ok(4));
+        translator.join().unwrap();
+        assert_eq!(g.bytes(at, 7), b".code./");
+        assert!(!g.cx.space().is_code(at));
+    }
+}
