@@ -13,8 +13,10 @@ typedef unsigned int u32;
 typedef unsigned short u16;
 typedef unsigned char u8;
 
-#define CODE 0x20000000u
+/* Apart from the window in several bits, so that a bit operation on an address does not lead here. */
+#define CODE 0x1d390000u
 #define CODE_LEN 0x1000u
+#define GS_BASE 0x0f000000u
 #define WINDOW 0x20010000u
 #define WINDOW_LEN 0x2000u
 /* A page of read-only data follows the window; around both nothing is mapped. */
@@ -173,8 +175,8 @@ static void set_up(void) {
     const u32 signals[5] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV};
     for (int i = 0; i < 5; i++)
         call(NR_RT_SIGACTION, signals[i], (u32)action, 0, 8, 0);
-    /* gs: from the code page on, so that an override reaches the window. */
-    u32 area[4] = {-1u, CODE, 0xfffff, 0x51};
+    /* An override reaches the window, and nothing else that is mapped. */
+    u32 area[4] = {-1u, GS_BASE, 0xfffff, 0x51};
     call(NR_SET_THREAD_AREA, (u32)area, 0, 0, 0, 0);
     __asm__ volatile("mov %0, %%gs" : : "r"(area[0] * 8 + 3));
 }

@@ -1,7 +1,7 @@
 //! What the runner has where, and the records it reads and writes; `tests/native/runner.c` has the same.
 
 /// The page of code.
-pub const CODE: u32 = 0x2000_0000;
+pub const CODE: u32 = 0x1d39_0000;
 /// Bytes of code for one sequence.
 pub const SLOT: usize = 128;
 /// Sequences in the page of code.
@@ -13,7 +13,7 @@ pub const WINDOW_LEN: usize = 0x2000;
 /// Size of the read-only page.
 pub const READ_ONLY_LEN: u32 = 0x1000;
 /// The base of the segment that gs selects.
-pub const GS_BASE: u32 = CODE;
+pub const GS_BASE: u32 = 0x0f00_0000;
 /// Size of an FXSAVE image.
 pub const FXSAVE_LEN: usize = 512;
 /// Size of the words in front of the FXSAVE image in [`Start`].

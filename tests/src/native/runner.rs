@@ -21,7 +21,7 @@ pub fn compile(folder: &Path) -> Result<PathBuf, String> {
         "-fno-pic",
         "-mgeneral-regs-only",
         "-fno-stack-protector",
-        "-Wl,-Ttext-segment=0x30000000",
+        "-Wl,-Ttext-segment=0x1a6c0000",
         "-Wl,--build-id=none",
         "-Wl,-z,noexecstack",
     ];
