@@ -51,7 +51,7 @@ pub const CASES: &[Case] = &[
     bash("trap_in_child", "(trap 'echo child term; exit 5' TERM; kill -TERM $BASHPID; echo no); echo $?"),
     bash("killed_by_signal", "sh -c 'kill -SEGV $$' 2>/dev/null; echo $?; bash -c 'kill -KILL $$'; echo $?"),
     bash("die_by_signal", "kill -TERM $$"),
-    bash("signal_while_waiting", "trap 'echo chld' USR2; (sleep 0.05; kill -USR2 $$) & wait; echo $?; wait"),
+    bash("signal_while_waiting", "trap 'echo chld' USR2; (sleep 0.5; kill -USR2 $$) & wait; echo $?; wait"),
     bash("errexit", "set -e; echo before; false; echo after"),
     bash("nounset", "set -u; echo ${x:-default}; echo $x; echo no"),
     bash("select_and_let", "let 'a = 5' 'b = a * 3'; echo $a $b; echo $((a++ + --b))"),

@@ -97,7 +97,7 @@ pub const CASES: &[Case] = &[
     shell("trap", "trap 'echo got usr1' USR1; kill -USR1 $$; echo after"),
     shell("exit_status", "(exit 3); echo $?; sh -c 'kill -TERM $$'; echo $?; exit 7"),
     shell("here_document", "x=5; cat <<E\nvalue $x $((x * x))\nE\n"),
-    shell("background", "(sleep 0.05; echo late) & echo early; wait; echo done"),
+    shell("background", "(sleep 0.5; echo late) & echo early; wait; echo done"),
     shell("links", "ln -s words.txt l && readlink l && ln numbers.txt h && stat -c '%h %s %F' numbers.txt l"),
     shell("chmod", "umask 022; touch f; chmod 640 f; stat -c %a f; chmod u+x,o+r f; stat -c %a f"),
     shell("dd", "dd if=data.bin bs=1k skip=3 count=7 2>/dev/null | md5sum"),

@@ -86,7 +86,7 @@ pub const CASES: &[Case] = &[
     bash("mktemp", "f=$(mktemp -p . tXXXXXX) && [ -f $f ] && echo ${#f}"),
     bash("mkfifo", "mkfifo p; cat p & echo through > p; wait; stat -c %F p"),
     bash("touch", "touch -d '1999-12-31 23:59:59.5 UTC' f && stat -c '%Y %.1Y %y' f"),
-    bash("ls_long", "touch -d @1e9 words.txt; chmod 640 words.txt; ls -go --time-style=+%s words.txt"),
+    bash("ls_long", "touch -d @1000000000 words.txt; chmod 640 words.txt; ls -go --time-style=+%s words.txt"),
     bash("ls_recursive", "mkdir -p a/b; touch a/x a/b/y; ls -R1F"),
     bash("rm", "mkdir -p d/e; touch d/e/f; rm d 2>/dev/null; echo $?; rm -rf d; ls -d d 2>/dev/null; echo $?"),
     bash("dd", "dd if=data.bin of=o bs=1000 skip=5 seek=2 count=9 conv=swab status=none; stat -c %s o; md5sum < o"),
