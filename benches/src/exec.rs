@@ -1,4 +1,5 @@
-//! Execution benchmarks: the same work natively, under Isamorph and under another emulator.
+//! Execution benchmarks: the same work natively, under Isamorph and under another emulator. For an architecture whose
+//! programs the host does not run, native runs are those of the same program built for the nearest that it runs.
 //!
 //! Small kernels of our own (`benches/kernels`) cover one kind of code each; Debian programs from the sysroot cover
 //! compression, interpreters, cryptography and start-up. The time of a run is the processor time of its process and
@@ -17,8 +18,14 @@ pub use contender::{Contender, contenders};
 pub use measure::{Row, Sample, measure};
 pub use report::report;
 
+use crate::arch::{self, Arch};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+/// The architecture whose programs the host runs for comparison: the same, or the nearest.
+fn native_arch(arch: &'static Arch) -> &'static Arch {
+    arch::ARCHITECTURES.iter().find(|a| arch.references.first() == Some(&a.debian)).unwrap_or(arch)
+}
 
 /// The kinds of benchmarks: letter, description.
 pub const CLASSES: &[(char, &str)] = &[
@@ -43,8 +50,8 @@ pub const CLASSES: &[(char, &str)] = &[
 /// What a benchmark runs.
 #[derive(Clone, Debug)]
 pub enum Program {
-    /// A static executable.
-    Kernel(PathBuf),
+    /// A static executable, by the kernel's name.
+    Kernel(String),
     /// A program of the sysroot, its name in `/usr/bin`.
     Debian(&'static str),
 }
@@ -83,38 +90,50 @@ impl Benchmark {
 pub struct Folders {
     /// The repository.
     pub repository: PathBuf,
-    /// The Debian system; programs are left out if it is not there.
-    pub sysroot: PathBuf,
     /// Built kernels and input files.
     pub built: PathBuf,
 }
 
 impl Default for Folders {
     fn default() -> Self {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let repository = manifest.parent().unwrap_or(manifest).to_path_buf();
-        Self { sysroot: repository.join("sysroot/i386"), built: repository.join("target/bench-kernels"), repository }
+        let repository = arch::repository();
+        Self { built: repository.join("target/bench-kernels"), repository }
     }
 }
 
-/// Builds what is needed and lists the benchmarks whose class or name is in `only` (all if it is empty).
-/// `scale` is the amount of work in percent; at 100 most run for about a second natively.
-pub fn benchmarks(folders: &Folders, only: &[String], scale: u32) -> io::Result<Vec<Benchmark>> {
-    std::fs::create_dir_all(&folders.built)?;
-    let mut selected: Vec<Benchmark> =
-        kernels::list(folders, scale).into_iter().filter(|b| b.is_selected(only)).collect();
-    for benchmark in &selected {
-        kernels::build(folders, benchmark)?;
+impl Folders {
+    /// A built kernel.
+    fn kernel(&self, arch: &Arch, name: &str) -> PathBuf {
+        self.built.join(arch.debian).join(name)
     }
-    if folders.sysroot.join(".complete").exists() {
+}
+
+/// Builds what is needed and lists the benchmarks of an architecture whose class or name is in `only` (all if it is
+/// empty). `scale` is the amount of work in percent; at 100 most run for about a second natively.
+pub fn benchmarks(folders: &Folders, arch: &'static Arch, only: &[String], scale: u32) -> io::Result<Vec<Benchmark>> {
+    let mut selected: Vec<Benchmark> = kernels::list(arch, scale).into_iter().filter(|b| b.is_selected(only)).collect();
+    let native = native_arch(arch);
+    let guest = (!arch.is_native()).then_some(arch);
+    for arch in [native].into_iter().chain(guest) {
+        if let Some(missing) = kernels::missing_compiler(arch) {
+            eprintln!("exec: {missing} is not installed; kernels are left out");
+            selected.clear();
+        }
+        for benchmark in &selected {
+            kernels::build(folders, arch, benchmark)?;
+        }
+    }
+    let missing = [arch, native].into_iter().find(|arch| !arch.sysroot().join(".complete").exists());
+    if missing.is_none() {
         let programs = programs::list(folders, scale).into_iter().filter(|b| b.is_selected(only));
         let programs: Vec<Benchmark> = programs.collect();
         if !programs.is_empty() {
-            inputs::write(folders)?;
+            inputs::write(folders, &Contender::native(arch))?;
         }
         selected.extend(programs);
     } else {
-        eprintln!("exec: no sysroot in {}; programs are left out", folders.sysroot.display());
+        let missing = missing.map(|arch| arch.sysroot().display().to_string()).unwrap_or_default();
+        eprintln!("exec: no sysroot in {missing}; programs are left out");
     }
     Ok(selected)
 }

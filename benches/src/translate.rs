@@ -62,11 +62,12 @@ impl CodeSource for Code {
     }
 }
 
-/// Sends an i386 ELF file's code through the first `phases` of [`PHASES`], and tells the cost.
+/// Sends an x86 ELF file's code, of either width, through the first `phases` of [`PHASES`], and tells the cost.
 pub fn translate(file: &Path, phases: usize) -> io::Result<Cost> {
     let data = std::fs::read(file)?;
     let parsed = object::File::parse(&*data).map_err(io::Error::other)?;
-    let mut bench = Bench::new(phases);
+    let guest = if parsed.is_64() { X86::amd64() } else { X86::i386() };
+    let mut bench = Bench::new(guest, phases);
     for section in parsed.sections().filter(|section| section.kind() == SectionKind::Text) {
         let bytes = section.data().map_err(io::Error::other)?.to_vec();
         bench.section(&Code { address: section.address(), bytes });
@@ -86,8 +87,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(phases: usize) -> Self {
-        let guest = X86::i386();
+    fn new(guest: X86, phases: usize) -> Self {
         let config = Config {
             guest_base: 0,
             pc_shift: guest.pc_shift(),

@@ -1,11 +1,11 @@
 //! All code of some Debian programs goes through the translator. In a build with debug assertions this checks each
 //! region's IR, and the back end checks each of its allocations.
 
-use isamorph_benches::exec::Folders;
+use isamorph_benches::arch;
 use isamorph_benches::translate::{PHASES, translate};
 
 fn check(file: &str) {
-    let path = Folders::default().sysroot.join(file);
+    let path = arch::repository().join("sysroot/i386").join(file);
     if !path.exists() {
         println!("skipped: no {}; `cargo xtask sysroot` makes it", path.display());
         return;

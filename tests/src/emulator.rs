@@ -1,5 +1,6 @@
 //! The command under test.
 
+use crate::arch::Arch;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +16,11 @@ pub fn isamorph() -> PathBuf {
         .status();
     assert!(cargo.is_ok_and(|status| status.success()), "isamorph does not build");
     target().join("release/isamorph")
+}
+
+/// Whether the command, built before, has user mode for an architecture.
+pub fn runs(isamorph: &Path, arch: &Arch) -> bool {
+    Command::new(isamorph).args([arch.name, "-version"]).output().is_ok_and(|output| output.status.success())
 }
 
 /// The folder of what is built.

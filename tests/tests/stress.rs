@@ -2,33 +2,18 @@
 //! (`tests/guests/corners.c`): natively and in every way to run guest code the programs must print the same.
 //! `ISAMORPH_STRESS_SECONDS` says how long each run of the first takes; 60 is the acceptance test.
 
-use isamorph_tests::emulator::{isamorph, target};
+use isamorph_tests::arch::Arch;
+use isamorph_tests::emulator::isamorph;
+use isamorph_tests::guests;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const COMPILER: &str = "i686-linux-gnu-gcc";
 const STRESS: &[&str] = &["stress.c", "stress_code.c", "stress_locks.c", "stress_process.c", "stress_signals.c"];
 const CORNERS: &[&str] = &["corners.c"];
 
-/// A program, or nothing where there is no compiler for it. Each test has its own, as they may run at once.
+/// A program, or nothing where there is no compiler for it.
 fn build(name: &str, sources: &[&str]) -> Option<PathBuf> {
-    if Command::new(COMPILER).arg("--version").output().is_err() {
-        println!("skipped: there is no {COMPILER}");
-        return None;
-    }
-    let folder = target().join("guests");
-    std::fs::create_dir_all(&folder).expect("a folder for the program");
-    let program = folder.join(name);
-    let compiler = Command::new(COMPILER)
-        .args(["-static", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror", "-o"])
-        .arg(&program)
-        .args(sources)
-        .arg("-lm")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("guests"))
-        .output()
-        .expect("the compiler runs");
-    assert!(compiler.status.success(), "{}", String::from_utf8_lossy(&compiler.stderr));
-    Some(program)
+    guests::build(Arch::find("i386").expect("an architecture"), name, sources)
 }
 
 fn seconds() -> String {

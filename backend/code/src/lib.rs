@@ -2,8 +2,9 @@
 //! sites, its recovery table, and the thunks that lead into and out of compiled code.
 //!
 //! Conventions at every region boundary on an x86-64 host (`docs/ARCHITECTURE.md`, "Host registers"): pinned guest
-//! registers are in their host registers, guest flags in EFLAGS when live, r15 holds the `CpuState`, rsp is the shadow
-//! return stack, r9 carries the guest program counter of a computed jump or return.
+//! registers are in their host registers, guest flags in EFLAGS when live (x86 guests) or in the state (others), r15
+//! holds the `CpuState`, rsp is the shadow return stack, r9 carries the guest program counter of a computed jump or
+//! return.
 
 /// Code shared by all regions of a cache, at its start. Offsets are from the start of the cache.
 ///
@@ -34,6 +35,8 @@ pub enum Thunk {
     Helper,
     /// The same for a helper that uses the floating-point save image.
     HelperFpu,
+    /// Computes the op that the header's operation word describes; keeps every register but that of the result.
+    Operation,
     /// `extern "C" fn(state, code)`: loads pinned registers and jumps to `code`; returns when the code leaves.
     Enter,
 }
@@ -121,6 +124,13 @@ pub enum Recipe {
         reg: u16,
         /// Where it is.
         host: u8,
+    },
+    /// Pinned register `reg`, integer or vector, is in the CPU state at this offset.
+    Saved {
+        /// Register.
+        reg: u16,
+        /// Offset in the CPU state, bytes.
+        offset: u32,
     },
     /// The guest flags are in the CPU state at this offset as an EFLAGS image, not in EFLAGS.
     FlagsAt {

@@ -128,6 +128,12 @@ pub(crate) fn div_signed(ty: Type, high: u64, low: u64, divisor: u64) -> Result<
     Ok(Slot { second: (dividend % divisor) as u64 & ty.mask(), ..Slot::int(bits) })
 }
 
+/// Signed quotient, which wraps; 0 if the divisor is 0.
+pub(crate) fn quotient_signed(ty: Type, a: u64, b: u64) -> Slot {
+    let (a, b) = (sign_extend(ty, a), sign_extend(ty, b));
+    Slot::int(if b == 0 { 0 } else { a.wrapping_div(b) as u64 & ty.mask() })
+}
+
 /// The result of a bit scan of `a` that found `index`, or `other` if there is no bit. All flags but Z are undefined;
 /// they are 0.
 pub(crate) fn scan(a: u64, other: u64, index: u32) -> Slot {

@@ -6,15 +6,20 @@
 //!
 //! Regions must have passed the verifier.
 
+mod compute;
+mod crypto;
 mod dispatch;
 mod float;
 mod int;
 mod mem;
+mod operation;
 pub mod random;
 mod regs;
 mod shift;
 mod vector;
 mod x87;
+
+pub use operation::Operation;
 
 use isamorph_ir::{CpuState, FlagSet, Helper, Inst, Memory, Op, RegTable, Region, Trap, Value};
 

@@ -63,10 +63,14 @@ impl Frame<'_> {
         Ok(Slot { bits: result(computed.bits, old), ..computed })
     }
 
-    /// `cas`: the flags are those of `expected − old`; of 128-bit values only Z.
+    /// `cas`: the flags are those of `expected − old`; 128-bit values must be aligned, and have only Z.
     pub(crate) fn compare_and_swap(&self, inst: &Inst, expected: u128, new: u128) -> Result<Slot, Trap> {
         let swap = &mut |old| if old == expected { new } else { old };
-        let old = self.mem.update(self.address(inst), inst.ty.bytes(), swap)?;
+        let addr = self.address(inst);
+        if inst.ty == Type::I128 && !addr.is_multiple_of(16) {
+            return Err(MemFault { addr, write: true, cause: FaultCause::Misaligned }.into());
+        }
+        let old = self.mem.update(addr, inst.ty.bytes(), swap)?;
         let flags = if inst.ty == Type::I128 {
             int::flag(FlagSet::Z, old == expected)
         } else {
@@ -92,6 +96,7 @@ fn bitwise(ty: Type, bits: u64) -> Slot {
 }
 
 fn apply(op: AtomicOp, ty: Type, old: u64, operand: u64) -> Slot {
+    let signed = |v| int::sign_extend(ty, v);
     match op {
         AtomicOp::Add => int::add(ty, old, operand, false),
         AtomicOp::Sub => int::sub(ty, old, operand, false),
@@ -99,5 +104,9 @@ fn apply(op: AtomicOp, ty: Type, old: u64, operand: u64) -> Slot {
         AtomicOp::Or => bitwise(ty, old | operand),
         AtomicOp::Xor => bitwise(ty, old ^ operand),
         AtomicOp::Xchg => Slot::int(operand),
+        AtomicOp::MinU => Slot::int((old & ty.mask()).min(operand & ty.mask())),
+        AtomicOp::MaxU => Slot::int((old & ty.mask()).max(operand & ty.mask())),
+        AtomicOp::MinS => Slot::int(if signed(old) <= signed(operand) { old } else { operand } & ty.mask()),
+        AtomicOp::MaxS => Slot::int(if signed(old) >= signed(operand) { old } else { operand } & ty.mask()),
     }
 }

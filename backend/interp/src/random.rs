@@ -5,8 +5,8 @@
 
 use isamorph_ir::op::{AttrKind, ImmKind, Res};
 use isamorph_ir::{
-    Addr, Arg, Builder, Cond, CpuState, Effects, ExitKind, FlagSet, Inst, MemAttr, Op, Pin, RegId, RegTable, Region,
-    Type, Value, X87Op, rules,
+    Addr, Arg, Builder, Cond, CpuState, Effects, ExitKind, Family, FlagSet, Inst, MemAttr, Op, Pin, RegDef, RegId,
+    RegTable, Region, Type, Value, X87Op, rules,
 };
 use std::collections::HashMap;
 
@@ -106,16 +106,26 @@ pub fn state(seed: u64, table: &RegTable, options: &Options) -> Box<CpuState> {
     }
     if let Some(image) = table.fxsave {
         state.bytes_mut(image, 2).copy_from_slice(&0x37f_u16.to_le_bytes());
-        let rounding = (rng.below(4) as u32) << 13;
-        state.bytes_mut(image + 24, 4).copy_from_slice(&(0x1f80 | rounding).to_le_bytes());
+    }
+    let rounding = (rng.below(4) as u64) << 13 | rng.pick(&[0, 0, 0, 0x8040]);
+    if let Some(control) = table.regs.iter().position(|def| def.pin == Pin::FpControl) {
+        state.set(table, RegId(control as u16), 0x1f80 | rounding);
     }
     state
 }
 
-/// Whether a register is part of the head of the FXSAVE image: control, status and tag words.
+/// The flags that a guest has: there is no parity or half carry outside of x86.
+pub fn flags(table: &RegTable) -> FlagSet {
+    match table.family {
+        Family::X86 => FlagSet::all(),
+        Family::Other => FlagSet::all() - FlagSet::P - FlagSet::A,
+    }
+}
+
+/// Whether a register is a control, status or tag word of a floating-point unit.
 fn is_control(table: &RegTable, reg: RegId) -> bool {
-    let offset = table.def(reg).offset;
-    table.fxsave.is_some_and(|image| (image..image + 32).contains(&offset))
+    let RegDef { offset, pin, .. } = *table.def(reg);
+    pin == Pin::FpControl || table.fxsave.is_some_and(|image| (image..image + 32).contains(&offset))
 }
 
 /// A random region that passes the verifier. Its blocks only jump forward.
@@ -128,7 +138,7 @@ pub fn region(seed: u64, table: &'static RegTable, options: &Options) -> Region 
         b: builder,
         table,
         options,
-        weights: weights(options),
+        weights: weights(table, options),
         pool: HashMap::new(),
         locals: Vec::new(),
         insns: 0,
@@ -144,13 +154,14 @@ pub fn region(seed: u64, table: &'static RegTable, options: &Options) -> Region 
 }
 
 /// How often each op is tried.
-fn weights(options: &Options) -> Vec<Op> {
+fn weights(table: &RegTable, options: &Options) -> Vec<Op> {
     let weight = |op: Op| match op {
         // Structure and projections have their own places.
         Op::Insn | Op::Get | Op::Set | Op::Flags | Op::FlagsKeep | Op::Second => 0,
         Op::ExitIf | Op::Exit | Op::Jump | Op::Branch => 0,
         Op::X87 | Op::X87Mem | Op::X87Flags | Op::X87Status | Op::X87Cmov if !options.x87 => 0,
         Op::Call if options.helpers == 0 => 0,
+        Op::FlagsBits if table.family != Family::X86 => 0,
         Op::Load | Op::Store => 24,
         Op::Ins | Op::Field | Op::Trunc | Op::Concat | Op::Select | Op::SetCc | Op::Lea => 8,
         Op::X87 | Op::X87Mem => 12,
@@ -195,12 +206,22 @@ impl Generator<'_> {
                 self.write_register();
             }
             if self.rng.chance(15) {
-                let (cond, flags) = (self.rng.pick(Cond::ALL), self.operand(Type::Flags));
+                let (cond, flags) = (self.condition(), self.operand(Type::Flags));
                 let exit = self.exit_kind();
                 self.b.exit_if(cond, flags, exit);
             }
         }
         self.terminator();
+    }
+
+    /// A condition on flags that the guest has.
+    fn condition(&mut self) -> Cond {
+        loop {
+            let cond = self.rng.pick(Cond::ALL);
+            if flags(self.table).contains(cond.reads()) {
+                return cond;
+            }
+        }
     }
 
     fn declare_locals(&mut self) {
@@ -223,7 +244,7 @@ impl Generator<'_> {
         if self.rng.chance(20) {
             return self.b.jump(target);
         }
-        let (cond, flags) = (self.rng.pick(Cond::ALL), self.operand(Type::Flags));
+        let (cond, flags) = (self.condition(), self.operand(Type::Flags));
         self.b.branch(cond, flags, target);
     }
 
@@ -239,6 +260,7 @@ impl Generator<'_> {
             4 => ExitKind::Syscall { next, code: 128 },
             5 => ExitKind::Exception { pc, code: 6, arg: 0 },
             6 => ExitKind::Halt { next },
+            7 => ExitKind::Resync { next },
             _ => ExitKind::Direct { pc },
         }
     }
@@ -254,7 +276,8 @@ impl Generator<'_> {
     }
 
     fn write_register(&mut self) {
-        let ty = self.rng.pick(&[Type::I32, Type::I32, Type::I32, Type::Flags, Type::Flags, Type::V128, Type::V64]);
+        let int = self.table.addr_type();
+        let ty = self.rng.pick(&[int, int, int, Type::Flags, Type::Flags, Type::V128, Type::V64]);
         let registers: Vec<_> = self.registers(ty).into_iter().filter(|reg| *reg != self.options.base).collect();
         if !registers.is_empty() {
             let reg = self.rng.pick(&registers);
@@ -303,6 +326,10 @@ impl Generator<'_> {
                 let wide = self.operand(Type::I32);
                 self.push(Op::Trunc, ty, &[wide])
             }
+            Type::I32 if self.table.addr_bits == 64 && self.rng.chance(70) => {
+                let wide = self.operand(Type::I64);
+                self.push(Op::Trunc, ty, &[wide])
+            }
             _ => self.b.iconst(ty, bits),
         }
     }
@@ -330,7 +357,7 @@ impl Generator<'_> {
             self.tame_division(&mut inst);
         }
         match info.imm {
-            ImmKind::U8 => {
+            ImmKind::U8 | ImmKind::Fp => {
                 let operands = [self.b.ty(inst.args[0]), self.b.ty(inst.args[1])];
                 let fitting: Vec<_> =
                     (0..256).filter(|imm| rules::small_imm(&Inst { imm: *imm, ..inst }, operands)).collect();
@@ -359,7 +386,13 @@ impl Generator<'_> {
             inst.attr = mem.0;
             return rules::attribute(inst);
         }
-        let fitting: Vec<u8> = (0..=255).filter(|attr| rules::attribute(&Inst { attr: *attr, ..*inst })).collect();
+        let guest = flags(self.table);
+        let fits = |attr: &u8| {
+            let inst = Inst { attr: *attr, ..*inst };
+            let conditional = inst.op.info().attr == AttrKind::Cc;
+            rules::attribute(&inst) && (!conditional || guest.contains(inst.cond().reads()))
+        };
+        let fitting: Vec<u8> = (0..=255).filter(fits).collect();
         if fitting.is_empty() {
             return false;
         }
@@ -433,8 +466,7 @@ impl Generator<'_> {
     fn follow_up(&mut self, inst: Inst, value: Value) {
         let effects = inst.op.effects();
         let ty = inst.result_type();
-        let undefined = matches!(inst.op, Op::FCmpQuiet | Op::FCmpSignal | Op::X87Flags);
-        if inst.op.info().res != Res::No && ty != Type::None && !undefined {
+        if inst.op.info().res != Res::No && ty != Type::None && !rules::has_undefined_result(inst.op) {
             self.pool.entry(ty).or_default().push(value);
         }
         if effects.contains(Effects::FLAGS) && self.rng.chance(60) {

@@ -13,8 +13,6 @@ pub(crate) mod image {
     pub(crate) const FSW: u32 = 2;
     /// Abridged tag word: one bit per physical register, set if it is not empty.
     pub(crate) const FTW: u32 = 4;
-    /// MXCSR.
-    pub(crate) const MXCSR: u32 = 24;
     /// ST(0); the others follow in stack order.
     pub(crate) const ST: u32 = 32;
     /// Distance from one ST(i) to the next.

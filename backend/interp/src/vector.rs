@@ -1,6 +1,8 @@
 //! Vectors of integers. A vector is its bits, zero above its type's width; lane 0 is the lowest.
 
-use isamorph_ir::{Lane, Type};
+use crate::crypto;
+use crate::int::flag;
+use isamorph_ir::{FlagSet, Lane, Type};
 
 /// The mask of a vector or integer type.
 pub(crate) fn mask(ty: Type) -> u128 {
@@ -93,6 +95,36 @@ pub(crate) fn multiply_wide(ty: Type, lane: Lane, a: u128, b: u128) -> u128 {
     build(ty, double(lane), |i| lane_at(lane, a, 2 * i).wrapping_mul(lane_at(lane, b, 2 * i)))
 }
 
+/// Signed products of the even lanes.
+pub(crate) fn multiply_wide_signed(ty: Type, lane: Lane, a: u128, b: u128) -> u128 {
+    let even = |vector, i| sign_extend(lane, lane_at(lane, vector, 2 * i));
+    build(ty, double(lane), |i| even(a, i).wrapping_mul(even(b, i)) as u64)
+}
+
+/// Twice the signed product of the lanes, rounded to its high half.
+pub(crate) fn multiply_high_rounded(ty: Type, lane: Lane, a: u128, b: u128) -> u128 {
+    let half = 1 << (lane_bits(lane) - 1);
+    map2_signed(ty, lane, a, b, |x, y| high_half(lane, (2 * x).wrapping_mul(y).wrapping_add(half)))
+}
+
+/// Products of unsigned lanes of `a` and signed lanes of `b`, adjacent ones added with signed saturation.
+pub(crate) fn multiply_add_mixed(ty: Type, lane: Lane, a: u128, b: u128) -> u128 {
+    let product = |i| lane_at(lane, a, i) as i64 * sign_extend(lane, lane_at(lane, b, i));
+    build(ty, double(lane), |i| clamp_signed(double(lane), product(2 * i) + product(2 * i + 1)) as u64)
+}
+
+/// Products of the low half's lanes as polynomials.
+pub(crate) fn multiply_polynomials(ty: Type, lane: Lane, a: u128, b: u128) -> u128 {
+    build(ty, double(lane), |i| crypto::carryless(lane_at(lane, a, i), lane_at(lane, b, i)) as u64)
+}
+
+/// Sums of adjacent pairs of the lanes of `a` followed by those of `b`.
+pub(crate) fn pair_add(ty: Type, lane: Lane, a: u128, b: u128) -> u128 {
+    let count = ty.bytes() / lane.bytes();
+    let at = |i| if i < count { lane_at(lane, a, i) } else { lane_at(lane, b, i - count) };
+    build(ty, lane, |i| at(2 * i).wrapping_add(at(2 * i + 1)))
+}
+
 /// Signed products of the lanes, adjacent ones added.
 pub(crate) fn multiply_add(ty: Type, lane: Lane, a: u128, b: u128) -> u128 {
     let product = |i| sign_extend(lane, lane_at(lane, a, i)).wrapping_mul(sign_extend(lane, lane_at(lane, b, i)));
@@ -105,20 +137,24 @@ pub(crate) fn sum_of_differences(ty: Type, a: u128, b: u128) -> u128 {
     build(ty, Lane::I64, |i| (8 * i..8 * i + 8).map(difference).sum())
 }
 
-/// Shifts lanes left; too far gives 0.
-pub(crate) fn shift_left(ty: Type, lane: Lane, a: u128, count: u64) -> u128 {
-    if count >= u64::from(lane_bits(lane)) { 0 } else { map1(ty, lane, a, |x| x << count) }
+/// A lane shifted left; too far gives 0.
+pub(crate) fn shift_left(lane: Lane, x: u64, count: u64) -> u64 {
+    if count >= u64::from(lane_bits(lane)) { 0 } else { x << count }
 }
 
-/// Shifts lanes right; too far gives 0.
-pub(crate) fn shift_right(ty: Type, lane: Lane, a: u128, count: u64) -> u128 {
-    if count >= u64::from(lane_bits(lane)) { 0 } else { map1(ty, lane, a, |x| x >> count) }
+/// A lane shifted right; too far gives 0.
+pub(crate) fn shift_right(lane: Lane, x: u64, count: u64) -> u64 {
+    if count >= u64::from(lane_bits(lane)) { 0 } else { x >> count }
 }
 
-/// Shifts lanes right arithmetically; too far gives the sign.
-pub(crate) fn shift_right_signed(ty: Type, lane: Lane, a: u128, count: u64) -> u128 {
-    let count = count.min(u64::from(lane_bits(lane)) - 1);
-    map1(ty, lane, a, |x| (sign_extend(lane, x) >> count) as u64)
+/// A lane shifted right arithmetically; too far gives the sign.
+pub(crate) fn shift_right_signed(lane: Lane, x: u64, count: u64) -> u64 {
+    (sign_extend(lane, x) >> count.min(u64::from(lane_bits(lane)) - 1)) as u64
+}
+
+/// Number of leading zeros of every lane.
+pub(crate) fn leading_zeros(ty: Type, lane: Lane, a: u128) -> u128 {
+    map1(ty, lane, a, |x| u64::from(x.leading_zeros() - (64 - lane_bits(lane))))
 }
 
 /// Narrows the lanes of `a`, then those of `b`, with `clamp` to the narrow lane.
@@ -128,6 +164,44 @@ pub(crate) fn pack(ty: Type, lane: Lane, a: u128, b: u128, clamp: impl Fn(Lane, 
         let wide = if i < count { lane_at(lane, a, i) } else { lane_at(lane, b, i - count) };
         clamp(narrow, sign_extend(lane, wide)) as u64
     })
+}
+
+/// The low half of the lanes, sign-extended.
+pub(crate) fn widen_signed(ty: Type, lane: Lane, a: u128) -> u128 {
+    build(ty, double(lane), |i| sign_extend(lane, lane_at(lane, a, i)) as u64)
+}
+
+/// The low half of the lanes, zero-extended.
+pub(crate) fn widen(ty: Type, lane: Lane, a: u128) -> u128 {
+    build(ty, double(lane), |i| lane_at(lane, a, i))
+}
+
+/// The same lane everywhere.
+pub(crate) fn duplicate(ty: Type, lane: Lane, x: u64) -> u128 {
+    build(ty, lane, |_| x)
+}
+
+/// Lanes of `a` where the sign of `mask` is set, else of `b`.
+pub(crate) fn blend(ty: Type, lane: Lane, mask: u128, a: u128, b: u128) -> u128 {
+    build(ty, lane, |i| lane_at(lane, if sign_extend(lane, lane_at(lane, mask, i)) < 0 { a } else { b }, i))
+}
+
+/// Bytes from number `first` on of `a` followed by `b`.
+pub(crate) fn align(ty: Type, a: u128, b: u128, first: u32) -> u128 {
+    let low = a.checked_shr(8 * first).unwrap_or(0);
+    (low | b.checked_shl(ty.bits() - 8 * first).unwrap_or(0)) & mask(ty)
+}
+
+/// Bytes of `a` by the numbers in `indices`; 0 where their top bit is set.
+pub(crate) fn shuffle_bytes(ty: Type, a: u128, indices: u128) -> u128 {
+    map1(ty, Lane::I8, indices, |index| {
+        if index & 0x80 != 0 { 0 } else { lane_at(Lane::I8, a, index as u32 & (ty.bytes() - 1)) }
+    })
+}
+
+/// The flags of a test of two vectors.
+pub(crate) fn test(a: u128, b: u128) -> FlagSet {
+    flag(FlagSet::Z, a & b == 0) | flag(FlagSet::C, !a & b == 0)
 }
 
 /// Interleaves the lanes of two vectors, from lane `from` on.

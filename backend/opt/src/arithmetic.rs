@@ -6,7 +6,7 @@
 //! sums of constants and the program counter (Arm), and for the sums that front ends add themselves.
 
 use crate::eval::eval;
-use crate::names::{bits, constant};
+use crate::names::{bits, constant, definition};
 use isamorph_ir::{Inst, Op, Region, Type, Value};
 
 /// The value that equals the result of instruction `index`.
@@ -26,6 +26,14 @@ pub(crate) fn simplify(region: &mut Region, index: usize) -> Option<Value> {
         return None;
     }
     Some(value.unwrap_or_else(|bits| constant(region, inst.ty, bits)))
+}
+
+/// The leading zeros of reversed bits are the trailing ones, which is how Arm code finds the first byte of a mask.
+pub(crate) fn leading_zeros(region: &mut Region, index: usize) -> Option<Value> {
+    let reversed = definition(region, region.insts[index].args[0]).filter(|inst| inst.op == Op::BitRev)?.args[0];
+    let inst = &mut region.insts[index];
+    (inst.op, inst.args[0]) = (Op::Tzcnt, reversed);
+    None
 }
 
 /// The operand that the other one, a constant, leaves as it is.

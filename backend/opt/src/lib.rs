@@ -76,6 +76,7 @@ fn simplify(region: &mut Region, index: usize) -> Option<Value> {
         Op::ExitIf | Op::Branch | Op::Select | Op::SetCc | Op::X87Cmov => flags::condition(region, index),
         Op::FlagsNot => flags::complement(region, index),
         Op::FlagsKeep => flags::merge(region, index),
+        Op::Lzcnt => arithmetic::leading_zeros(region, index),
         _ => arithmetic::simplify(region, index),
     }
 }

@@ -52,4 +52,5 @@ const VALUES: &[Op] = &[
     Op::Add, Op::Sub, Op::And, Op::Or, Op::Xor, Op::Not, Op::Shl, Op::Shr, Op::Sar,
     Op::Zext, Op::Sext, Op::Trunc, Op::Field, Op::Ins,
     Op::ExitIf, Op::Branch, Op::Select, Op::SetCc, Op::X87Cmov, Op::FlagsNot, Op::FlagsKeep,
+    Op::Lzcnt,
 ];

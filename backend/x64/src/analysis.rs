@@ -1,8 +1,9 @@
 //! The backward pass: how often each value is used, which flags are needed, which loads fold into their users, and
 //! which host register each result would best be computed in.
 
-use crate::pins::Pins;
-use isamorph_ir::{Effects, FlagSet, Inst, Op, Region, Type, Value};
+use crate::pins::{Pins, StateReg};
+use isamorph_ir::{Effects, FlagSet, Inst, Op, RegId, Region, Type, Value};
+use std::ops::Range;
 
 /// No instruction, no register.
 pub const NONE: u32 = u32::MAX;
@@ -72,12 +73,16 @@ pub struct Analysis {
     /// Flags that each block reads before it writes them, last block first.
     pub block_flags: Vec<FlagSet>,
     stamps: Vec<(u32, u32)>,
+    /// By register: the epoch of the write to the CPU state that comes next, if nothing reads the register before.
+    rewritten: Vec<u32>,
 }
 
 /// The state of the walk.
 struct Walk {
     /// Guest flags needed after the current point.
     flags: FlagSet,
+    /// The flags that the guest has.
+    all_flags: FlagSet,
     /// Bumped at every point where state may be observed.
     epoch: u32,
     /// Bumped for a host register whenever its guest register is read.
@@ -97,6 +102,7 @@ impl Analysis {
         self.stamps.clear();
         self.block_flags.clear();
         self.stamps.resize(region.insts.len(), (0, 0));
+        self.rewritten.clear();
         let mut read = FlagSet::empty();
         for (i, inst) in region.insts.iter().enumerate() {
             self.facts[i].root = self.find_root(region, i, inst);
@@ -106,45 +112,57 @@ impl Analysis {
             }
         }
         self.facts[region.insts.len()].root = region.insts.len() as u32;
+        let mut walk = Walk { flags: pins.flag_set, all_flags: pins.flag_set, epoch: 1, reg_epoch: [0; 32] };
         for block in region.blocks.iter().rev() {
-            self.block(region, pins, precise, block.start as usize, block.end as usize);
+            self.block(region, pins, precise, &mut walk, block.start as usize..block.end as usize);
         }
     }
 
-    /// A truncation is the same register; a `flags` projection is its producer's flags; reading the guest flags is the
-    /// producer that wrote them (resolved by the forward pass).
+    /// A truncation is the same register, and so is the extension of what a 32-bit operation has left in one (SDM
+    /// vol. 1, 3.4.1.1); a `flags` projection is its producer's flags; reading the guest flags is the producer that
+    /// wrote them (resolved by the forward pass).
     fn find_root(&self, region: &Region, i: usize, inst: &Inst) -> u32 {
-        match inst.op {
-            Op::Trunc if region.value_type(inst.args[0]) != Type::I64 => {
-                self.root(inst.args[0]).map_or(i as u32, |r| r as u32)
+        let is_name = match inst.op {
+            Op::Flags => true,
+            Op::Trunc => region.value_type(inst.args[0]).is_int(),
+            // 128-bit integers live in vector registers.
+            Op::VFromInt => region.value_type(inst.args[0]) == Type::I128,
+            Op::VToInt => inst.ty == Type::I128,
+            Op::Zext if inst.ty == Type::I64 && region.value_type(inst.args[0]) == Type::I32 => {
+                self.root(inst.args[0]).is_some_and(|root| region.insts[root].ty == Type::I32)
             }
-            Op::Flags => self.root(inst.args[0]).map_or(i as u32, |r| r as u32),
-            _ => i as u32,
-        }
+            _ => false,
+        };
+        self.root(inst.args[0]).filter(|_| is_name).map_or(i as u32, |root| root as u32)
     }
 
-    fn block(&mut self, region: &Region, pins: &Pins, precise: bool, start: usize, end: usize) {
-        let mut walk = Walk { flags: FlagSet::all(), epoch: 1, reg_epoch: [0; 32] };
-        for i in (start..end).rev() {
+    fn block(&mut self, region: &Region, pins: &Pins, precise: bool, walk: &mut Walk, range: Range<usize>) {
+        walk.epoch += 1;
+        walk.flags = walk.all_flags;
+        let start = range.start;
+        for i in range.rev() {
             let inst = &region.insts[i];
+            if inst.op == Op::Insn {
+                continue;
+            }
             let on_exit = matches!(inst.op, Op::ExitIf) && !region.exits[inst.imm as usize].live_flags.is_empty();
             self.facts[i].guest_flags_after = on_exit || !walk.flags.is_empty();
-            self.exits_and_state(region, pins, &mut walk, i, inst);
+            self.exits_and_state(region, pins, walk, i, inst);
             self.liveness(region, i, inst);
             if self.facts[i].dead {
                 continue;
             }
-            self.hints(region, pins, &mut walk, i, inst);
+            self.hints(region, pins, walk, i, inst);
             let effects = inst.op.effects();
             // Floating-point operations fault where the guest unmasks an exception.
             let faults = effects.intersects(Effects::FAULT | Effects::FPENV);
             if faults || effects.contains(Effects::EXIT) || matches!(inst.op, Op::Call) {
                 walk.epoch += 1;
                 if precise && faults {
-                    walk.flags = FlagSet::all();
+                    walk.flags = walk.all_flags;
                 }
             }
-            if self.fold(region, i, inst, start) {
+            if self.fold(region, pins, i, inst, start) {
                 walk.epoch += 1;
             }
             if !self.facts[i].absorbs {
@@ -157,9 +175,9 @@ impl Analysis {
     /// Follows the guest flags as a variable: needed at exits, killed by writes, passed on by reads.
     fn exits_and_state(&mut self, region: &Region, pins: &Pins, walk: &mut Walk, i: usize, inst: &Inst) {
         match inst.op {
-            Op::Exit => walk.flags = region.exits[inst.imm as usize].live_flags,
-            Op::ExitIf => walk.flags |= region.exits[inst.imm as usize].live_flags,
-            Op::Jump | Op::Branch => walk.flags = FlagSet::all(),
+            Op::Exit => walk.flags = region.exits[inst.imm as usize].live_flags & walk.all_flags,
+            Op::ExitIf => walk.flags |= region.exits[inst.imm as usize].live_flags & walk.all_flags,
+            Op::Jump | Op::Branch => walk.flags = walk.all_flags,
             Op::Set if Some(inst.reg()) == pins.flags => {
                 if walk.flags.is_empty() {
                     self.facts[i].dead = true;
@@ -169,9 +187,28 @@ impl Analysis {
                 }
                 walk.flags = FlagSet::empty();
             }
+            Op::Set => self.facts[i].dead = self.is_rewritten(pins, walk, inst.reg()),
             Op::Get if Some(inst.reg()) == pins.flags => walk.flags |= self.facts[i].flags_needed,
+            Op::Get if inst.reg().as_local().is_none() => {
+                if let Some(epoch) = self.rewritten.get_mut(usize::from(inst.reg().0)) {
+                    *epoch = 0;
+                }
+            }
             _ => {}
         }
+    }
+
+    /// Whether a write of a register to the CPU state is followed by another one before anything can see it. Registers
+    /// that live in host registers are left alone: their writes say where a result should be computed.
+    fn is_rewritten(&mut self, pins: &Pins, walk: &Walk, reg: RegId) -> bool {
+        let at = usize::from(reg.0);
+        if pins.in_state(reg).is_none() {
+            return false;
+        }
+        if self.rewritten.len() <= at {
+            self.rewritten.resize(at + 1, 0);
+        }
+        std::mem::replace(&mut self.rewritten[at], walk.epoch) == walk.epoch
     }
 
     /// Records that a flags value is read.
@@ -200,16 +237,17 @@ impl Analysis {
             Op::Flags => return,
             Op::FlagsKeep => return self.keep(i, inst),
             Op::Second => return self.second(i, inst),
-            Op::Trunc if facts.root != i as u32 => return,
+            Op::Trunc | Op::Zext | Op::VFromInt | Op::VToInt if facts.root != i as u32 => return,
+            Op::FlagsSet | Op::FlagsClear | Op::FlagsNot if self.is_idle_edit(i, inst) => return,
             _ => {}
         }
         let needed = facts.flags_needed;
         let mut slots = facts.flag_slots;
-        for (slot, &arg) in inst.args.iter().enumerate() {
+        for (slot, &arg) in inst.args[..info.args.len()].iter().enumerate() {
             if arg.is_none() {
                 continue;
             }
-            if region.value_type(arg) == Type::Flags {
+            if info.args[slot].expected(inst.ty).unwrap_or_else(|| region.value_type(arg)) == Type::Flags {
                 let read = flags_read(inst, slot, needed);
                 if !read.is_empty() && facts.flag_slots == 0 {
                     self.need(arg, read);
@@ -257,6 +295,21 @@ impl Analysis {
         }
     }
 
+    /// An edit of flags that nobody reads is a name of its operand. True if it is one.
+    fn is_idle_edit(&mut self, i: usize, inst: &Inst) -> bool {
+        let facts = self.facts[i];
+        let Some(operand) = self.root(inst.args[0]).filter(|_| !facts.flags_needed.intersects(inst.flag_set())) else {
+            return false;
+        };
+        self.facts[i].root = operand as u32;
+        self.facts[operand].flags_needed |= facts.flags_needed;
+        self.facts[operand].flag_uses += facts.flag_uses;
+        if let Some(named) = inst.args[0].as_inst() {
+            self.facts[named].flags_needed |= facts.flags_needed;
+        }
+        true
+    }
+
     fn use_value(&mut self, v: Value) {
         if let Some(root) = self.root(v) {
             self.facts[root].uses += 1;
@@ -276,7 +329,10 @@ impl Analysis {
         }
         match inst.op {
             Op::Set => {
-                if let (Some(host), Some(v)) = (pins.host(inst.reg()), self.root(inst.args[0])) {
+                // A wider operation would leave more than the value in the register.
+                if let (Some(host), Some(v)) = (pins.host(inst.reg()), self.root(inst.args[0]))
+                    && region.insts[v].ty.bytes() <= inst.ty.bytes()
+                {
                     self.facts[v].hint = host;
                     self.facts[v].part_of = NONE;
                     self.stamps[v] = stamp(walk, host);
@@ -304,9 +360,9 @@ impl Analysis {
         }
     }
 
-    /// Marks a load that the instruction can take as a memory operand, and read-modify-write chains. True if the
-    /// instruction has thereby become a point where the guest may fault.
-    fn fold(&mut self, region: &Region, i: usize, inst: &Inst, start: usize) -> bool {
+    /// Marks a load, or a read of a register in the CPU state, that the instruction can take as a memory operand, and
+    /// read-modify-write chains. True if the instruction has thereby become a point where the guest may fault.
+    fn fold(&mut self, region: &Region, pins: &Pins, i: usize, inst: &Inst, start: usize) -> bool {
         if inst.op == Op::Store {
             self.fold_rmw(region, i, inst, start);
             return false;
@@ -314,19 +370,49 @@ impl Analysis {
         if self.facts[i].rmw != NONE {
             return false;
         }
-        let Some(slot) = foldable_slot(inst) else { return false };
-        let arg = inst.args[slot];
-        let Some(l) = arg.as_inst() else { return false };
-        let load = &region.insts[l];
-        let folds = load.op == Op::Load
-            && self.facts[l].uses == 1
-            && can_fold(inst, load)
-            && quiet_between(region, l + 1, i)
-            // Both operands from one load would need it twice.
-            && !inst.args.iter().enumerate().any(|(s, a)| s != slot && *a == arg);
-        self.facts[l].folded |= folds;
-        self.facts[i].absorbs |= folds;
-        folds
+        for (slot, folds) in self.foldable_slots(i, inst) {
+            if !folds {
+                continue;
+            }
+            let Some(l) = self.root(inst.args[slot]).filter(|l| self.facts[*l].uses == 1) else { continue };
+            let folds = match region.insts[l].op {
+                Op::Load => {
+                    inst.args[slot].as_inst() == Some(l)
+                        && can_fold(inst, &region.insts[l])
+                        && quiet_between(region, l + 1, i)
+                }
+                Op::Get => {
+                    pins.in_state(region.insts[l].reg()).is_some_and(|at| can_fold_state(inst, at))
+                        && unchanged_between(region, l, i)
+                }
+                _ => false,
+            };
+            if folds {
+                self.facts[l].folded = true;
+                self.facts[i].absorbs = true;
+                return region.insts[l].op == Op::Load;
+            }
+        }
+        false
+    }
+
+    /// The operand slots, and whether the host instruction for this op can take each from memory, the better one first.
+    fn foldable_slots(&self, i: usize, inst: &Inst) -> [(usize, bool); 2] {
+        let integer = inst.ty.is_int();
+        let (first, second) = match inst.op {
+            // `cmp` and `test` write neither operand.
+            Op::Sub => (self.facts[i].uses == 0 && self.facts[i].keep == NONE, true),
+            Op::And if self.facts[i].uses == 0 => (self.facts[i].keep == NONE, true),
+            Op::Add | Op::Adc | Op::And | Op::Or | Op::Xor | Op::Mul => (inst.args[1].as_inst().is_some(), true),
+            Op::Sbb => (false, true),
+            _ if inst.ty.is_vector() => {
+                return [(1, crate::emit::vector::takes_memory(inst) && inst.args[0] != inst.args[1]), (0, false)];
+            }
+            _ => (false, false),
+        };
+        // One operand given twice would be needed twice.
+        let folds = integer && inst.args[0] != inst.args[1];
+        [(1, folds && second), (0, folds && first)]
     }
 
     /// `store a, op(load a, x)` where the loaded value and the result have no other use.
@@ -375,7 +461,7 @@ impl Analysis {
 /// The flags that an operand slot of type flags is read for.
 fn flags_read(inst: &Inst, slot: usize, needed: FlagSet) -> FlagSet {
     match inst.op {
-        Op::SetCc | Op::Select | Op::ExitIf | Op::Branch | Op::X87Cmov => inst.cond().reads(),
+        Op::SetCc | Op::Select | Op::ExitIf | Op::Branch | Op::X87Cmov | Op::CmpIf | Op::CmnIf => inst.cond().reads(),
         Op::Adc | Op::Sbb => FlagSet::C,
         Op::Rcl | Op::Rcr => FlagSet::C | needed,
         Op::Bt | Op::Bts | Op::Btr | Op::Btc => needed - FlagSet::C,
@@ -387,24 +473,32 @@ fn flags_read(inst: &Inst, slot: usize, needed: FlagSet) -> FlagSet {
     }
 }
 
-/// The operand that the host instruction for this op can take from memory.
-fn foldable_slot(inst: &Inst) -> Option<usize> {
-    match inst.op {
-        Op::Add | Op::Sub | Op::Adc | Op::Sbb | Op::And | Op::Or | Op::Xor | Op::Mul if inst.ty.is_int() => Some(1),
-        _ if crate::emit::vector::takes_memory(inst) => Some(1),
-        _ => None,
-    }
-}
-
 fn can_fold(inst: &Inst, load: &Inst) -> bool {
     if load.mem().is_big_endian() || inst.ty != load.ty {
         return false;
     }
     if inst.ty.is_int() {
-        return load.ty.bytes() == load.mem().bytes() && !(inst.op == Op::Mul && inst.ty == Type::I8);
+        let whole = load.ty.bytes() == load.mem().bytes() && !load.mem().is_aligned();
+        return whole && !(inst.op == Op::Mul && inst.ty == Type::I8);
     }
+    // The host checks the alignment of whole vectors, and of nothing else.
     crate::emit::vector::memory_width(inst) == load.mem().bytes()
-        && (load.mem().bytes() < 16 || load.mem().is_aligned())
+        && (load.mem().bytes() < 16) != load.mem().is_aligned()
+}
+
+/// Whether an operation can read a register where it is in the CPU state.
+fn can_fold_state(inst: &Inst, at: StateReg) -> bool {
+    if inst.ty.is_int() {
+        return at.ty.is_int() && inst.ty.bytes() <= at.ty.bytes() && !(inst.op == Op::Mul && inst.ty == Type::I8);
+    }
+    // A memory operand of 16 bytes must be aligned.
+    at.ty == Type::V128 && (at.offset.is_multiple_of(16) || crate::emit::vector::memory_width(inst) < 16)
+}
+
+/// Whether a register in the CPU state is the same at instruction `to` as at its reading `get`.
+fn unchanged_between(region: &Region, get: usize, to: usize) -> bool {
+    let reg = region.insts[get].imm;
+    region.insts[get + 1..to].iter().all(|inst| inst.op != Op::Call && (inst.op != Op::Set || inst.imm != reg))
 }
 
 /// Whether nothing between two instructions writes memory, can fault, or changes a register, so that a load may move
@@ -422,7 +516,7 @@ fn flags_consumed(inst: &Inst) -> FlagSet {
     match inst.op {
         Op::Adc | Op::Sbb => FlagSet::C,
         Op::Rcl | Op::Rcr | Op::FlagsBits => FlagSet::all(),
-        Op::SetCc | Op::Select => inst.cond().reads(),
+        Op::SetCc | Op::Select | Op::CmpIf | Op::CmnIf => inst.cond().reads(),
         _ => FlagSet::empty(),
     }
 }

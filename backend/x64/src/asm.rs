@@ -45,6 +45,13 @@ pub enum Rm {
     Mem(Mem),
 }
 
+impl Rm {
+    /// Whether it is memory other than the CPU state.
+    pub fn is_guest_memory(self) -> bool {
+        matches!(self, Rm::Mem(mem) if mem.base != STATE)
+    }
+}
+
 /// An opcode: mandatory prefix (0 = none), escape map (0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A), opcode byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opcode {
@@ -135,6 +142,40 @@ impl Asm {
             2 => self.code.extend_from_slice(&[0x0f, 0x38]),
             3 => self.code.extend_from_slice(&[0x0f, 0x3a]),
             _ => {}
+        }
+        self.u8(opcode.byte);
+        self.modrm(reg & 7, rm);
+    }
+    /// Instruction with a 128-bit VEX prefix (SDM vol. 2, 2.3.5): `reg` and `rm` as in [`Asm::op`], and a second source
+    /// (0 if there is none). `wide` is VEX.W.
+    pub fn vex(&mut self, opcode: Opcode, wide: bool, reg: u8, second: u8, rm: Rm) {
+        let (x, b) = match rm {
+            Rm::Reg(r) => (0, r >> 3),
+            Rm::Mem(m) => {
+                if m.gs {
+                    self.u8(0x65);
+                }
+                if m.addr32 {
+                    self.u8(0x67);
+                }
+                let high = |r: u8| if r == NO_REG { 0 } else { r >> 3 };
+                (high(m.index), high(m.base))
+            }
+        };
+        let prefix = match opcode.prefix {
+            0x66 => 1,
+            0xf3 => 2,
+            0xf2 => 3,
+            _ => 0,
+        };
+        // The register fields are stored inverted.
+        let last = u8::from(wide) << 7 | (!second & 15) << 3 | prefix;
+        let inverted_r = (!reg >> 3 & 1) << 7;
+        if opcode.map == 1 && !wide && x == 0 && b == 0 {
+            self.code.extend_from_slice(&[0xc5, inverted_r | last]);
+        } else {
+            let first = inverted_r | (!x & 1) << 6 | (!b & 1) << 5 | opcode.map;
+            self.code.extend_from_slice(&[0xc4, first, last]);
         }
         self.u8(opcode.byte);
         self.modrm(reg & 7, rm);

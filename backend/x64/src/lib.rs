@@ -11,10 +11,12 @@ mod analysis;
 mod asm;
 mod checker;
 mod emit;
+mod operation;
 mod pins;
 mod thunks;
 
 use isamorph_code::{Compiled, Thunks};
+use isamorph_host::cpu::{Features, features};
 use isamorph_ir::{Helper, RegId, RegTable, Region};
 use pins::Pins;
 
@@ -33,13 +35,6 @@ pub struct Config {
     pub precise: bool,
 }
 
-/// What else the host offers.
-#[derive(Clone, Copy, Debug)]
-struct HostFeatures {
-    sse41: bool,
-    movbe: bool,
-}
-
 /// A region that cannot be compiled; it is left to the interpreter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unsupported {
@@ -53,18 +48,19 @@ pub struct Backend {
     table: &'static RegTable,
     helpers: &'static [Helper],
     config: Config,
-    host: HostFeatures,
+    host: Features,
     pins: Pins,
 }
 
 impl Backend {
     /// A back end for a guest's registers and helpers.
     pub fn new(table: &'static RegTable, helpers: &'static [Helper], config: Config) -> Self {
-        let host = HostFeatures {
-            sse41: std::is_x86_feature_detected!("sse4.1"),
-            movbe: std::is_x86_feature_detected!("movbe"),
-        };
-        Backend { table, helpers, config, host, pins: Pins::new(table) }
+        Backend { table, helpers, config, host: features(), pins: Pins::new(table) }
+    }
+    /// The same for a host without instruction set extensions: what has no instruction there is computed out of line.
+    pub fn without_extensions(mut self) -> Self {
+        self.host = Features::default();
+        self
     }
     /// The code around regions. `helper_entry` is the host address of
     /// `extern "C" fn(state: *mut CpuState, id: u32) -> u64`, which returns 0, or 1 if the helper trapped.
@@ -81,5 +77,9 @@ impl Backend {
     /// The x86 number of the host register in which a pinned integer register lives.
     pub fn host_register(&self, reg: RegId) -> Option<u8> {
         self.pins.host(reg).filter(|h| *h < pins::VEC)
+    }
+    /// The number of the host register in which a pinned vector register lives.
+    pub fn host_vector(&self, reg: RegId) -> Option<u8> {
+        self.pins.host(reg)?.checked_sub(pins::VEC)
     }
 }

@@ -1,12 +1,13 @@
 //! The code around regions: entering and leaving compiled code, helper calls, computed jumps that miss.
 
-use crate::Backend;
 use crate::asm::{Asm, Mem, Opcode, Rm};
+use crate::operation;
 use crate::pins::VEC;
+use crate::{Backend, Config};
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use isamorph_code::{ExitReason, THUNK_COUNT, Thunk, Thunks};
-use isamorph_ir::{FlagSet, Header, Pin, Type};
+use isamorph_ir::{FlagSet, Header, Pin, RegId, Type};
 use std::mem::offset_of;
 
 const EXIT_REASON: i32 = offset_of!(Header, exit_reason) as i32;
@@ -33,7 +34,7 @@ pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
     at(&ops, Thunk::Underflow);
     dynasm!(ops; .arch x64; mov rsp, [r15 + SHADOW_TOP]);
     at(&ops, Thunk::Indirect);
-    probe(&mut ops, backend.config.pc_shift);
+    probe(&mut ops, backend.config);
     at(&ops, Thunk::Link);
     // The last byte of the stub's call is inside the stub, the return address no longer.
     dynasm!(ops; .arch x64; pop r9; lea r9, [r9 - 1]; mov [r15 + EXIT_ARG], r9);
@@ -46,6 +47,9 @@ pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
         (Thunk::Fault, ExitReason::Fault),
     ] {
         at(&ops, thunk);
+        if thunk == Thunk::Fault {
+            interrupted_flags(&mut ops, backend);
+        }
         reason(&mut ops, why);
     }
     at(&ops, Thunk::Enter);
@@ -56,8 +60,18 @@ pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
     at(&ops, Thunk::HelperFpu);
     helper(&mut ops, backend, helper_entry, backend.table.fxsave);
     trapped(&mut ops);
+    at(&ops, Thunk::Operation);
+    operation::thunk(&mut ops);
     thunks.code = ops.finalize().expect("every label of the thunks is defined in this file");
     thunks
+}
+
+/// The recovery of a fault has put the guest's flags into EFLAGS, wherever they belong otherwise.
+fn interrupted_flags(ops: &mut Ops, backend: &Backend) {
+    if let Some(flags) = backend.pins.flags.filter(|_| backend.pins.flags_in_state) {
+        let offset = backend.table.def(flags).offset as i32;
+        dynasm!(ops; .arch x64; pushfq; pop r10; mov [r15 + offset], r10d);
+    }
 }
 
 /// Leaves for a reason.
@@ -66,10 +80,12 @@ fn reason(ops: &mut Ops, why: ExitReason) {
 }
 
 /// Goes where the jump cache says that r9 is translated. EFLAGS stay as they are.
-fn probe(ops: &mut Ops, pc_shift: u32) {
-    dynasm!(ops; .arch x64; mov r10d, r9d);
-    if pc_shift > 0 {
-        dynasm!(ops; .arch x64; rorx r10d, r10d, pc_shift as i8);
+fn probe(ops: &mut Ops, config: Config) {
+    let shift = config.pc_shift as i8;
+    match shift {
+        0 => dynasm!(ops; .arch x64; mov r10d, r9d),
+        _ if config.bmi2 => dynasm!(ops; .arch x64; rorx r10d, r9d, shift),
+        _ => dynasm!(ops; .arch x64; mov r10d, r9d; pushfq; shr r10d, shift; popfq),
     }
     dynasm!(ops
         ; .arch x64
@@ -124,8 +140,14 @@ fn leave(ops: &mut Ops, backend: &Backend) {
 
 /// Calls the helper whose number is in r9d. With an image, the whole floating-point state goes through it.
 fn helper(ops: &mut Ops, backend: &Backend, entry: usize, image: Option<u32>) {
-    if let Some(image) = image {
-        dynasm!(ops; .arch x64; fxsave [r15 + image as i32]);
+    let wide = backend.table.addr_bits == 64;
+    if let Some(image) = image.map(|offset| offset as i32) {
+        load_unpinned_vectors(ops, backend);
+        if wide {
+            dynasm!(ops; .arch x64; fxsave64 [r15 + image]);
+        } else {
+            dynasm!(ops; .arch x64; fxsave [r15 + image]);
+        }
     }
     save_guest(ops, backend);
     dynasm!(ops
@@ -139,12 +161,30 @@ fn helper(ops: &mut Ops, backend: &Backend, entry: usize, image: Option<u32>) {
         ; test eax, eax
         ; jnz ->trapped
     );
-    if let Some(image) = image {
-        dynasm!(ops; .arch x64; fxrstor [r15 + image as i32]);
+    if let Some(image) = image.map(|offset| offset as i32) {
+        if wide {
+            dynasm!(ops; .arch x64; fxrstor64 [r15 + image]);
+        } else {
+            dynasm!(ops; .arch x64; fxrstor [r15 + image]);
+        }
     }
     dynasm!(ops; .arch x64; mov rsp, [r15 + SHADOW_SP]);
     load_guest(ops, backend, image.is_some());
     dynasm!(ops; .arch x64; ret);
+}
+
+/// The save image of an x86 guest has the vector registers at their places by number. Those that have no host register
+/// are only there: what is in the host registers of their numbers is about to be saved over them.
+fn load_unpinned_vectors(ops: &mut Ops, backend: &Backend) {
+    let mut asm = Asm::default();
+    for (i, def) in backend.table.regs.iter().enumerate() {
+        if let Pin::Vector { number, .. } = def.pin
+            && backend.pins.host(RegId(i as u16)).is_none()
+        {
+            asm.op(Opcode::sse(0, 0x10), 4, number, Rm::Mem(Mem::state(def.offset)));
+        }
+    }
+    ops.extend(asm.code);
 }
 
 /// A helper trapped: the state is complete already, and the call's return address is dropped.
@@ -163,7 +203,7 @@ fn load_guest(ops: &mut Ops, backend: &Backend, fpu_loaded: bool) {
     if let Some(offset) = fp_control(backend).filter(|_| !fpu_loaded) {
         dynasm!(ops; .arch x64; ldmxcsr [r15 + offset]);
     }
-    if let Some(flags) = backend.pins.flags {
+    if let Some(flags) = backend.pins.flags.filter(|_| !backend.pins.flags_in_state) {
         let offset = backend.table.def(flags).offset as i32;
         dynasm!(ops; .arch x64; mov r10d, [r15 + offset]; and r10d, FlagSet::all().bits() as i32; push r10; popfq);
     }
@@ -175,7 +215,13 @@ fn save_guest(ops: &mut Ops, backend: &Backend) {
     pinned(ops, backend, false);
     if let Some(flags) = backend.pins.flags {
         let offset = backend.table.def(flags).offset as i32;
-        dynasm!(ops; .arch x64; pushfq; pop r10; and r10d, FlagSet::all().bits() as i32; mov [r15 + offset], r10d);
+        let bits = FlagSet::all().bits() as i32;
+        if backend.pins.flags_in_state {
+            // What regions store there is the whole of EFLAGS.
+            dynasm!(ops; .arch x64; and DWORD [r15 + offset], bits);
+        } else {
+            dynasm!(ops; .arch x64; pushfq; pop r10; and r10d, bits; mov [r15 + offset], r10d);
+        }
     }
     if let Some(offset) = fp_control(backend) {
         dynasm!(ops; .arch x64; stmxcsr [r15 + offset]; ldmxcsr [r15 + HOST_MXCSR]);

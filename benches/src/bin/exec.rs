@@ -1,6 +1,7 @@
 //! How fast guest code runs, compared with native runs and with another emulator.
 
 use clap::Parser;
+use isamorph_benches::arch::Arch;
 use isamorph_benches::exec::{self, Folders};
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use std::time::Duration;
 /// Execution benchmarks: kernels and Debian programs, natively and emulated.
 #[derive(Parser)]
 struct Options {
+    /// The architecture: i386, amd64, arm64 or armhf
+    #[arg(long, default_value = "i386", value_parser = Arch::find)]
+    arch: &'static Arch,
     /// Only these classes (one letter) and names (parts of names), with commas between them
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -22,9 +26,9 @@ struct Options {
     /// The emulator with its options; by default Isamorph, built first
     #[arg(long)]
     emu: Option<String>,
-    /// Another emulator to compare with; left out if it is not installed
-    #[arg(long, default_value = "qemu-i386 -L {sysroot}")]
-    vs: String,
+    /// Another emulator to compare with, by default QEMU; left out if it is not installed
+    #[arg(long)]
+    vs: Option<String>,
     /// Seconds after which a run is killed
     #[arg(long, default_value_t = 120)]
     timeout: u64,
@@ -51,10 +55,11 @@ fn run(options: &Options) -> io::Result<bool> {
         Some(command) => command.clone(),
         None => build_isamorph(&folders)?,
     };
-    let contenders = exec::contenders(&folders, &emulator, &options.vs);
+    let other = options.vs.clone().unwrap_or_else(|| format!("qemu-{} -L {{sysroot}}", options.arch.name));
+    let contenders = exec::contenders(options.arch, &emulator, &other);
     let timeout = Duration::from_secs(options.timeout);
     let mut rows = Vec::new();
-    for benchmark in exec::benchmarks(&folders, &options.only, options.scale)? {
+    for benchmark in exec::benchmarks(&folders, options.arch, &options.only, options.scale)? {
         let row = exec::measure(&folders, &benchmark, &contenders, options.reps, timeout)?;
         let samples = contenders.iter().zip(&row.samples);
         let cells = samples.map(|(contender, sample)| {

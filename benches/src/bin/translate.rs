@@ -1,7 +1,7 @@
 //! How fast guest code is translated.
 
 use clap::Parser;
-use isamorph_benches::exec::Folders;
+use isamorph_benches::arch;
 use isamorph_benches::translate::{Cost, PHASES, translate};
 use isamorph_x86::coverage;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ const DEFAULT_FILES: &[&str] = &[
 fn main() -> ExitCode {
     let options = Options::parse();
     let files = if options.files.is_empty() {
-        let sysroot = Folders::default().sysroot;
+        let sysroot = arch::repository().join("sysroot/i386");
         DEFAULT_FILES.iter().map(|file| sysroot.join(file)).collect()
     } else {
         options.files

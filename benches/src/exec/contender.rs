@@ -1,54 +1,57 @@
 //! What is compared: the host's processor, Isamorph, another emulator.
 
-use super::{Benchmark, Folders, Program};
-use std::path::PathBuf;
+use super::{Benchmark, Folders, Program, native_arch};
+use crate::arch::{self, Arch};
 use std::process::Command;
 
-/// A way to run i386 programs.
+/// A way to run programs of an architecture.
 #[derive(Clone, Debug)]
 pub struct Contender {
     /// Its name in reports.
     pub name: String,
+    /// The architecture of the programs that it runs.
+    pub(super) arch: &'static Arch,
     /// The emulator and its options; nothing for native runs.
     pub(super) prefix: Vec<String>,
 }
 
 /// The contenders: native, the emulator, and what it is compared with, if that is installed.
-pub fn contenders(folders: &Folders, emulator: &str, other: &str) -> Vec<Contender> {
-    let emulators = [emulator, other].into_iter().filter_map(|command| Contender::emulator(folders, command));
-    std::iter::once(Contender::native()).chain(emulators).collect()
+pub fn contenders(arch: &'static Arch, emulator: &str, other: &str) -> Vec<Contender> {
+    let emulators = [emulator, other].into_iter().filter_map(|command| Contender::emulator(arch, command));
+    std::iter::once(Contender::native(arch)).chain(emulators).collect()
 }
 
 impl Contender {
-    /// The host's processor.
-    pub fn native() -> Self {
-        Self { name: "native".to_owned(), prefix: Vec::new() }
+    /// The host's processor, for the nearest architecture whose programs it runs.
+    pub fn native(arch: &'static Arch) -> Self {
+        Self { name: "native".to_owned(), arch: native_arch(arch), prefix: Vec::new() }
     }
 
     /// An emulator with its options, `{sysroot}` standing for the sysroot; none if it is not installed.
-    fn emulator(folders: &Folders, command: &str) -> Option<Self> {
-        let sysroot = folders.sysroot.to_string_lossy();
+    fn emulator(arch: &'static Arch, command: &str) -> Option<Self> {
+        let sysroot = arch.sysroot();
+        let sysroot = sysroot.to_string_lossy();
         let mut prefix: Vec<String> =
             command.split_whitespace().map(|word| word.replace("{sysroot}", &sysroot)).collect();
         let program = prefix.first_mut()?;
-        let Some(path) = find(program) else {
+        let Some(path) = arch::installed(program) else {
             eprintln!("exec: {program} is not installed; left out");
             return None;
         };
         *program = path.to_string_lossy().into_owned();
         let name = path.file_name()?.to_string_lossy().into_owned();
-        Some(Self { name, prefix })
+        Some(Self { name, arch, prefix })
     }
 
     /// The words that start a program, without the program's own arguments.
     pub fn words(&self, folders: &Folders, program: &Program) -> Vec<String> {
         let file = match program {
-            Program::Kernel(file) => file.clone(),
-            Program::Debian(name) => folders.sysroot.join("usr/bin").join(name),
+            Program::Kernel(name) => folders.kernel(self.arch, name),
+            Program::Debian(name) => self.arch.sysroot().join("usr/bin").join(name),
         };
         let mut words = self.prefix.clone();
         if words.is_empty() && matches!(program, Program::Debian(_)) {
-            words = native_loader(folders);
+            words = native_loader(self.arch);
         }
         words.push(file.to_string_lossy().into_owned());
         words
@@ -70,23 +73,15 @@ impl Contender {
         if let Program::Debian(name) = benchmark.program
             && name.starts_with("python")
         {
-            command.env("PYTHONHOME", folders.sysroot.join("usr"));
+            command.env("PYTHONHOME", self.arch.sysroot().join("usr"));
         }
         command
     }
 }
 
 /// The sysroot's own loader, so that its programs run without the host's libraries.
-fn native_loader(folders: &Folders) -> Vec<String> {
-    let path = |name: &str| folders.sysroot.join(name).to_string_lossy().into_owned();
-    vec![path("lib/ld-linux.so.2"), "--library-path".to_owned(), path("usr/lib/i386-linux-gnu")]
-}
-
-/// A program's file, looked up in `PATH` if its name is no path.
-fn find(program: &str) -> Option<PathBuf> {
-    if program.contains('/') {
-        return std::path::absolute(program).ok().filter(|path| path.exists());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.exists())
+fn native_loader(arch: &Arch) -> Vec<String> {
+    let sysroot = arch.sysroot();
+    let path = |name: &str| sysroot.join(name).to_string_lossy().into_owned();
+    vec![path(arch.loader), "--library-path".to_owned(), path(&format!("usr/lib/{}", arch.triplet))]
 }

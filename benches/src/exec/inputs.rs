@@ -24,7 +24,7 @@ pub fn path(folders: &Folders, name: &str) -> PathBuf {
 }
 
 /// Writes the input files that are missing.
-pub fn write(folders: &Folders) -> io::Result<()> {
+pub fn write(folders: &Folders, native: &Contender) -> io::Result<()> {
     std::fs::create_dir_all(folders.built.join("inputs"))?;
     for (name, text) in SCRIPTS {
         std::fs::write(path(folders, name), text)?;
@@ -38,7 +38,7 @@ pub fn write(folders: &Folders) -> io::Result<()> {
     for (ending, program) in PACKED {
         let packed = path(folders, &format!("mix.bin.{ending}"));
         if !packed.exists() {
-            let words = Contender::native().words(folders, &Program::Debian(program));
+            let words = native.words(folders, &Program::Debian(program));
             let output = Command::new(&words[0]).args(&words[1..]).arg("-c").arg(&mix).output()?;
             std::fs::write(packed, output.stdout)?;
         }

@@ -10,7 +10,14 @@ const SUMMARIES: &[(&str, &str)] = &[("all kernels, a to i", "abcdefghi"), ("all
 /// with two emulators the ratio of the first to the second.
 pub fn report(rows: &[Row], contenders: &[Contender]) -> String {
     let emulators = &contenders[1..];
-    let mut text = String::from("Ratios of processor time, lower is better; `*`: wrong output or failure.\n\n");
+    let mut text = String::from("Ratios of processor time, lower is better; `*`: wrong output or failure.\n");
+    if let [native, emulator, ..] = contenders
+        && native.arch != emulator.arch
+    {
+        let (native, guest) = (native.arch.debian, emulator.arch.debian);
+        let _ = writeln!(text, "Programs are for {guest}; natively, the same ones for {native} are run.");
+    }
+    text.push('\n');
     let mut header = vec!["class".to_owned(), "benchmark".to_owned(), "native s".to_owned()];
     for emulator in emulators {
         header.push(format!("{} s", emulator.name));
@@ -83,6 +90,7 @@ fn show(ratio: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Arch;
     use crate::exec::Sample;
 
     fn row(name: &str, class: char, seconds: [f64; 3], is_right: bool) -> Row {
@@ -94,8 +102,9 @@ mod tests {
 
     #[test]
     fn ratios_and_means() {
-        let named = |name: &str| Contender { name: name.to_owned(), ..Contender::native() };
-        let contenders = [Contender::native(), named("ours"), named("theirs")];
+        let native = Contender::native(Arch::find("i386").expect("an architecture"));
+        let named = |name: &str| Contender { name: name.to_owned(), ..native.clone() };
+        let contenders = [native.clone(), named("ours"), named("theirs")];
         let rows = [
             row("a_x", 'a', [1.0, 2.0, 4.0], true),
             row("a_y", 'a', [1.0, 8.0, 4.0], true),

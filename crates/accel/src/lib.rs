@@ -14,6 +14,8 @@ pub enum Stop {
     Trap(Trap),
     /// The exit request was set; it has been cleared.
     Interrupted,
+    /// The program counter is at a breakpoint ([`Accel::set_breakpoint`]); its instruction has not run.
+    Breakpoint,
     /// The processor halted until an interrupt; the program counter is after the instruction.
     Halt,
 }
@@ -22,6 +24,8 @@ pub enum Stop {
 pub trait Vcpu {
     /// Runs guest code until something needs the caller.
     fn run(&mut self) -> Stop;
+    /// Runs one instruction, breakpoint or not; nothing if nothing stopped it.
+    fn step(&mut self) -> Option<Stop>;
     /// The state. All registers are in it except the floating-point ones, see [`Vcpu::sync_fpu`].
     fn state(&self) -> &CpuState;
     /// The state, writable; changes take effect at the next run.
@@ -40,6 +44,8 @@ pub trait Accel: Send + Sync {
     fn vcpu(&self, state: Box<CpuState>) -> Box<dyn Vcpu>;
     /// Forgets translations of guest code in `start .. start + len`. Called after a mapping changed.
     fn invalidate(&self, start: u64, len: u64);
+    /// From now on [`Vcpu::run`] stops before the instruction at that program counter, or no longer.
+    fn set_breakpoint(&self, pc: u64, on: bool);
     /// Takes every internal lock around `fork`, so that the child finds consistent structures, and releases them.
     fn with_quiescence(&self, fork: &mut dyn FnMut());
     /// Name, as `-accel` takes it.

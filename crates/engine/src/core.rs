@@ -1,5 +1,6 @@
 //! What both kinds of engine share: the guest, its memory, the bounds of regions, and lifting for the interpreter.
 
+use crate::breakpoints::Breakpoints;
 use crate::lift::{self, Origin};
 use crate::regions::{Lifted, Regions};
 use crate::trace::{Trace, TraceSink};
@@ -20,10 +21,14 @@ pub struct Core {
     pub guest: Arc<dyn Guest>,
     /// The guest's memory.
     pub space: Arc<UserSpace>,
+    /// See [`Guest::address_mask`].
+    pub address_mask: u64,
     /// Bounds of a region.
     pub limits: Limits,
     /// Regions for the interpreter.
     pub regions: Arc<Regions>,
+    /// Where vCPUs stop.
+    pub breakpoints: Breakpoints,
     /// Wanted messages.
     pub wanted: Trace,
     sink: Arc<dyn TraceSink>,
@@ -32,11 +37,13 @@ pub struct Core {
 impl Core {
     /// A core without regions.
     pub fn new(guest: Arc<dyn Guest>, space: Arc<UserSpace>, limits: Limits, sink: Arc<dyn TraceSink>) -> Self {
-        Core { guest, space, limits, regions: Arc::default(), wanted: sink.wanted(), sink }
+        let address_mask = guest.address_mask();
+        let (regions, breakpoints, wanted) = (Arc::default(), Breakpoints::default(), sink.wanted());
+        Core { guest, space, address_mask, limits, regions, breakpoints, wanted, sink }
     }
     /// The sink, if it wants messages of that kind about the region at `pc`.
     pub fn trace(&self, kind: Trace, pc: u64) -> Option<&dyn TraceSink> {
-        (self.wanted.contains(kind) && self.sink.selects(kind, pc)).then_some(&*self.sink)
+        (self.wanted.contains(kind) && self.sink.selects(kind, self.guest.code_address(pc))).then_some(&*self.sink)
     }
     /// Whether regions must not be chained, so that every execution can be told.
     pub fn traces_execution(&self) -> bool {
@@ -45,7 +52,7 @@ impl Core {
     /// Tells that the region of a key is about to be executed, from host code at `address`, 0 for none.
     pub fn trace_execution(&self, key: Key, address: usize, state: &CpuState) {
         if let Some(sink) = self.trace(Trace::EXEC, key.pc) {
-            let symbol = sink.symbol(key.pc).unwrap_or_default();
+            let symbol = sink.symbol(self.guest.code_address(key.pc)).unwrap_or_default();
             let key = format!("[00000000/{:016x}/{:08x}/00000000]", key.pc, key.mode);
             sink.text(Trace::EXEC, &format!("Trace 0: {address:#x} {key} {symbol}\n"));
         }
@@ -53,11 +60,23 @@ impl Core {
             sink.text(Trace::CPU, &registers(self.guest.table(), state));
         }
     }
-    /// Lifts the code of a key, with messages.
+    /// Lifts the code of a key up to the next breakpoint, with messages.
     pub fn lift(&self, region: &mut Region, key: Key, limits: Limits) -> Result<Origin, Stop> {
-        let origin = lift::lift(&*self.guest, &self.space, region, key, limits).map_err(|f| self.fetch_trap(f))?;
+        let at = self.guest.code_address(key.pc);
+        if self.breakpoints.has(at) {
+            return Err(Stop::Breakpoint);
+        }
+        self.lift_up_to(region, key, limits, self.breakpoints.next(at))
+    }
+    /// Lifts one instruction, breakpoint or not.
+    pub fn lift_one(&self, region: &mut Region, key: Key) -> Result<Origin, Stop> {
+        self.lift_up_to(region, key, Limits { max_insns: 1, ..self.limits }, u64::MAX)
+    }
+    fn lift_up_to(&self, region: &mut Region, key: Key, limits: Limits, end: u64) -> Result<Origin, Stop> {
+        let lifted = lift::lift(&*self.guest, &self.space, region, key, limits, end);
+        let origin = lifted.map_err(|f| self.fetch_trap(f))?;
         if let Some(sink) = self.trace(Trace::IN_ASM, key.pc) {
-            sink.text(Trace::IN_ASM, &self.listing(region, key.mode, sink.symbol(key.pc)));
+            sink.text(Trace::IN_ASM, &self.listing(region, key.mode, sink.symbol(self.guest.code_address(key.pc))));
         }
         if let Some(sink) = self.trace(Trace::OP, key.pc) {
             sink.text(Trace::OP, &self.region_text(region));
@@ -92,9 +111,10 @@ impl Core {
         let mut text = format!("IN: {}\n", symbol.unwrap_or_default());
         for insn in &region.insns {
             let mut bytes = vec![0; usize::from(insn.len)];
-            let got = self.space.fetch(insn.pc, &mut bytes);
+            let address = self.guest.code_address(insn.pc);
+            let got = self.space.fetch(address, &mut bytes);
             let hex: String = bytes[..got].iter().map(|b| format!("{b:02x} ")).collect();
-            let _ = write!(text, "{:#010x}:  {hex:<24}", insn.pc);
+            let _ = write!(text, "{address:#010x}:  {hex:<24}");
             self.guest.disassemble(insn.pc, mode, &bytes[..got], &mut text);
             text.push('\n');
         }

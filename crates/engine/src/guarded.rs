@@ -1,5 +1,7 @@
-//! Guest memory as an instruction sees it that must not change the code it belongs to.
+//! Guest memory as the interpreter and helpers see it: by the guest's idea of an address, and, for an instruction that
+//! must not change the code it belongs to, without that code.
 
+use crate::core::Core;
 use isamorph_cache::Range;
 use isamorph_ir::{FaultCause, MemFault, Memory};
 use isamorph_ram::UserSpace;
@@ -7,6 +9,8 @@ use std::cell::Cell;
 
 /// What must not be stored to.
 pub enum Code<'a> {
+    /// Nothing.
+    Nothing,
     /// These bytes.
     Ranges(&'a [Range]),
     /// Every page that holds translated code.
@@ -18,20 +22,24 @@ pub enum Code<'a> {
 pub struct Guarded<'a> {
     space: &'a UserSpace,
     code: Code<'a>,
+    address_mask: u64,
     refused: Cell<bool>,
 }
 
 impl<'a> Guarded<'a> {
     /// Memory without that code.
-    pub fn new(space: &'a UserSpace, code: Code<'a>) -> Self {
-        Guarded { space, code, refused: Cell::new(false) }
+    pub fn new(core: &'a Core, code: Code<'a>) -> Self {
+        Guarded { space: &core.space, code, address_mask: core.address_mask, refused: Cell::new(false) }
     }
     /// Whether a store was refused.
     pub fn has_refused(&self) -> bool {
         self.refused.get()
     }
-    fn check(&self, addr: u64, len: u64) -> Result<(), MemFault> {
+    /// The address of a store, unless it is refused.
+    fn check(&self, addr: u64, len: u64) -> Result<u64, MemFault> {
+        let addr = addr & self.address_mask;
         let hit = match self.code {
+            Code::Nothing => false,
             Code::Ranges(ranges) => ranges.iter().any(|r| r.overlaps(addr, len)),
             Code::Pages => {
                 len != 0 && Range { start: addr, len: len as u32 }.pages(12).any(|p| self.space.is_code(p << 12))
@@ -41,20 +49,18 @@ impl<'a> Guarded<'a> {
             self.refused.set(true);
             return Err(MemFault { addr, write: true, cause: FaultCause::Protected });
         }
-        Ok(())
+        Ok(addr)
     }
 }
 
 impl Memory for Guarded<'_> {
     fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemFault> {
-        self.space.read(addr, out)
+        self.space.read(addr & self.address_mask, out)
     }
     fn write(&self, addr: u64, data: &[u8]) -> Result<(), MemFault> {
-        self.check(addr, data.len() as u64)?;
-        self.space.write(addr, data)
+        self.space.write(self.check(addr, data.len() as u64)?, data)
     }
     fn update(&self, addr: u64, bytes: u32, f: &mut dyn FnMut(u128) -> u128) -> Result<u128, MemFault> {
-        self.check(addr, u64::from(bytes))?;
-        self.space.update(addr, bytes, f)
+        self.space.update(self.check(addr, u64::from(bytes))?, bytes, f)
     }
 }

@@ -5,7 +5,6 @@ use crate::guarded::{Code, Guarded};
 use crate::regions::{Lifted, Recent};
 use isamorph_accel::{Stop, Vcpu};
 use isamorph_cache::Key;
-use isamorph_guest::Limits;
 use isamorph_interp::{Interpreter, Outcome};
 use isamorph_ir::{CpuState, ExitKind, Memory, Region, Trap};
 use std::sync::Arc;
@@ -50,7 +49,7 @@ impl Stepper {
         if core.traces_execution() {
             core.trace_execution(key(core, state), 0, state);
         }
-        let memory = Guarded::new(&core.space, Code::Ranges(&lifted.ranges));
+        let memory = Guarded::new(core, Code::Ranges(&lifted.ranges));
         let outcome = self.interpret(core, state, &lifted.region, &memory);
         if memory.has_refused() && matches!(outcome, Outcome::Trap { .. }) {
             leave(core, state, &lifted.region, outcome);
@@ -61,10 +60,9 @@ impl Stepper {
     /// Runs one instruction, whatever it stores to.
     pub fn alone(&mut self, core: &Core, state: &mut CpuState) -> Option<Stop> {
         let mut region = std::mem::take(&mut self.single);
-        let limits = Limits { max_insns: 1, ..core.limits };
-        let stop = match core.lift(&mut region, key(core, state), limits) {
+        let stop = match core.lift_one(&mut region, key(core, state)) {
             Ok(_) => {
-                let outcome = self.interpret(core, state, &region, &*core.space);
+                let outcome = self.interpret(core, state, &region, &Guarded::new(core, Code::Nothing));
                 leave(core, state, &region, outcome)
             }
             Err(stop) => Some(stop),
@@ -87,7 +85,7 @@ fn leave(core: &Core, state: &mut CpuState, region: &Region, outcome: Outcome) -
         }
     };
     let (pc, stop) = match region.exits[exit].kind {
-        ExitKind::Direct { pc } | ExitKind::Call { pc, .. } => (pc, None),
+        ExitKind::Direct { pc } | ExitKind::Call { pc, .. } | ExitKind::Resync { next: pc } => (pc, None),
         ExitKind::IndirectCall { .. } | ExitKind::Return { .. } | ExitKind::Indirect { .. } => {
             (target.unwrap_or_default() & core.guest.table().addr_mask(), None)
         }
@@ -114,6 +112,9 @@ impl InterpVcpu {
 }
 
 impl Vcpu for InterpVcpu {
+    fn step(&mut self) -> Option<Stop> {
+        self.stepper.alone(&self.core, &mut self.state)
+    }
     fn run(&mut self) -> Stop {
         loop {
             let request = &self.state.header.exit_request;

@@ -161,6 +161,7 @@ impl JitVcpu {
             Some(ExitReason::Fault | ExitReason::Helper) => match self.running.take_pending() {
                 Some(Pending::Trap(trap)) => Err(Stop::Trap(trap)),
                 Some(Pending::Alone) => self.alone(),
+                Some(Pending::Interpret) => self.step(),
                 None => Ok(Via::Dispatch),
             },
             None => unreachable!("the thunks store a reason"),
@@ -192,6 +193,10 @@ impl Vcpu for JitVcpu {
         let stop = self.dispatch();
         self.running.member.unpin();
         stop
+    }
+    fn step(&mut self) -> Option<Stop> {
+        self.running.make_current();
+        JitVcpu::step(self).err()
     }
     fn state(&self) -> &CpuState {
         &self.running.state

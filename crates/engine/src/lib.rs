@@ -10,6 +10,7 @@
 //! saved vector registers and MXCSR in the state's save image, and the x87 unit stays in the host until
 //! [`Vcpu::sync_fpu`].
 
+mod breakpoints;
 mod core;
 mod guarded;
 mod interp;
@@ -156,6 +157,11 @@ impl Accel for Engine {
     }
     fn invalidate(&self, start: u64, len: u64) {
         self.code.invalidate(start, len);
+    }
+    fn set_breakpoint(&self, pc: u64, on: bool) {
+        let addr = self.core.guest.code_address(pc);
+        self.core.breakpoints.change(addr, on);
+        self.code.invalidate(addr, 1);
     }
     fn with_quiescence(&self, fork: &mut dyn FnMut()) {
         let _regions = self.core.regions.lock();

@@ -56,36 +56,41 @@ impl Origin {
 /// Guest code whose pages are watched from the first read on.
 struct Watched<'a> {
     space: &'a UserSpace,
+    /// Where to pretend that code ends.
+    end: u64,
     origin: RefCell<Origin>,
 }
 
 impl CodeSource for Watched<'_> {
     fn fetch(&self, pc: u64, out: &mut [u8]) -> usize {
-        let Some(last) = (out.len() as u64).checked_sub(1) else { return 0 };
+        let len = out.len().min(usize::try_from(self.end.saturating_sub(pc)).unwrap_or(usize::MAX));
+        let out = &mut out[..len];
+        let Some(last) = (len as u64).checked_sub(1) else { return 0 };
         let mut origin = self.origin.borrow_mut();
         let (first_page, last_page) = (pc & !(PAGE - 1), pc.saturating_add(last) & !(PAGE - 1));
         (first_page..=last_page).step_by(PAGE as usize).for_each(|page| origin.watch(self.space, page));
         let got = self.space.fetch(pc, out);
         // Fetching reads ahead. Bytes on the next page count only if an instruction has them, or data that happens to
         // follow code would be watched.
-        origin.add(pc, (got as u64).min(first_page + PAGE - pc));
+        origin.add(pc, (got as u64).min(PAGE - (pc & (PAGE - 1))));
         got
     }
 }
 
-/// Lifts the code of a key into `region`.
+/// Lifts the code of a key into `region`, but nothing at or behind `end`.
 pub fn lift(
     guest: &dyn Guest,
     space: &UserSpace,
     region: &mut Region,
     key: Key,
     limits: Limits,
+    end: u64,
 ) -> Result<Origin, FetchFault> {
-    let source = Watched { space, origin: RefCell::default() };
+    let source = Watched { space, end, origin: RefCell::default() };
     guest.lift(region, key.pc, key.mode, &source, limits)?;
     let mut origin = source.origin.into_inner();
     for insn in &region.insns {
-        origin.add(insn.pc, u64::from(insn.len));
+        origin.add(guest.code_address(insn.pc), u64::from(insn.len));
     }
     origin.settle();
     Ok(origin)

@@ -14,7 +14,7 @@ use isamorph_code::{ExitReason, Recipe, Thunk};
 use isamorph_host::fault::{FaultContext, Verdict};
 use isamorph_host::fpu::{self, FxImage};
 use isamorph_host::{Errno, signal};
-use isamorph_ir::{CpuState, FaultCause, FlagSet, FloatUnit, HelperCx, MemFault, RegId, Trap};
+use isamorph_ir::{CpuState, Family, FaultCause, FlagSet, FloatUnit, HelperCx, MemFault, RegId, Trap};
 use isamorph_ram::HostFault;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -59,6 +59,8 @@ pub enum Pending {
     Trap(Trap),
     /// The instruction at the program counter stores into its own region: run it alone.
     Alone,
+    /// The interpreter finds out what the instruction at the program counter does.
+    Interpret,
 }
 
 /// The part of a vCPU that the fault handler and helpers see.
@@ -166,7 +168,7 @@ pub extern "C" fn helper_entry(state: *mut CpuState, id: u32) -> u64 {
     let [a, b, c, ..] = state.header.scratch;
     let helper = &core.guest.helpers()[id as usize];
     // The region that calls goes on after the call, so that it must not change.
-    let mem = Guarded::new(&core.space, Code::Pages);
+    let mem = Guarded::new(core, Code::Pages);
     match (helper.run)(&mut HelperCx { state, mem: &mem }, [a, b, c]) {
         Ok(result) => {
             state.header.scratch[3] = result;
@@ -233,8 +235,14 @@ impl Running {
             SIGFPE if cx.trap_number() == X87_ERROR => Some(Pending::Trap(Trap::Float(FloatUnit::X87))),
             SIGFPE => Some(Pending::Trap(Trap::Float(FloatUnit::Vector))),
             SIGSEGV | SIGBUS if cx.is_page_fault() => self.classify_access(cx, site),
-            // A general-protection or alignment exception has no address.
-            _ => Some(trap(MemFault { addr: 0, write: false, cause: FaultCause::Misaligned })),
+            // A general-protection or alignment exception has no address, and neither has it for a guest of the host's
+            // kind. For others it means something that the host sees otherwise: a tagged address, an access that must
+            // be aligned.
+            SIGSEGV | SIGBUS if self.jit.core.guest.table().family == Family::X86 => {
+                Some(trap(MemFault { addr: 0, write: false, cause: FaultCause::Misaligned }))
+            }
+            // The same after a check that the emitter made.
+            _ => Some(Pending::Interpret),
         }
     }
     /// The same for a page fault.
@@ -249,7 +257,8 @@ impl Running {
             HostFault::Guest(fault) => Some(trap(fault)),
             // Beyond what the guest can map, but the access was the guest's.
             HostFault::NotGuest => {
-                let addr = (cx.addr() as u64).wrapping_sub(space.host_base()) & self.jit.core.guest.table().addr_mask();
+                let mask = self.jit.core.guest.table().addr_mask() & self.jit.core.address_mask;
+                let addr = (cx.addr() as u64).wrapping_sub(space.host_base()) & mask;
                 Some(trap(MemFault { addr, write: cx.is_write(), cause: FaultCause::Unmapped }))
             }
         }
@@ -268,6 +277,7 @@ impl Running {
                     self.set_pinned(cx, reg, |home| before[home].wrapping_add_signed(add.into()));
                 }
                 Recipe::Moved { reg, host } => self.set_pinned(cx, reg, |_| before[usize::from(host)]),
+                Recipe::Saved { reg, offset } => self.restore_pinned(cx, reg, offset),
                 Recipe::FlagsAt { offset } => {
                     let flags = FlagSet::all().bits();
                     cx.set_eflags(cx.eflags() & !flags | self.state_word(offset) & flags);
@@ -287,11 +297,27 @@ impl Running {
             cx.set_reg(home, value(home) & mask);
         }
     }
+    /// Puts back a register that the emitter has saved in the state.
+    fn restore_pinned(&self, cx: &mut FaultContext<'_>, reg: u16, offset: u32) {
+        let saved: [u8; 16] = self.state_bytes(offset);
+        match self.jit.backend.host_vector(RegId(reg)) {
+            Some(number) => {
+                if let Some(image) = cx.fpu() {
+                    image.set_xmm(number.into(), saved);
+                }
+            }
+            None => self.set_pinned(cx, reg, |_| u128::from_le_bytes(saved) as u64),
+        }
+    }
     /// A word of the state that the emitter names.
     fn state_word(&self, offset: u32) -> u32 {
-        let offset = (offset as usize).min(size_of::<CpuState>() - size_of::<u32>());
+        u32::from_le_bytes(self.state_bytes(offset))
+    }
+    /// Bytes of the state at a place that the emitter names.
+    fn state_bytes<const N: usize>(&self, offset: u32) -> [u8; N] {
+        let offset = (offset as usize).min(size_of::<CpuState>() - N);
         // SAFETY: inside the state, which is alive and used by nobody else while compiled code is interrupted.
-        unsafe { self.state.0.as_ptr().byte_add(offset).cast::<u32>().read_unaligned() }
+        unsafe { self.state.0.as_ptr().byte_add(offset).cast::<[u8; N]>().read() }
     }
 }
 

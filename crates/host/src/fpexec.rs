@@ -41,6 +41,7 @@ struct SseFrame {
     rax: u64,
     eflags: u32,
     mxcsr: u32,
+    xmm2: u128,
 }
 
 // r8 survives the stubs; r10 is set by `fixup` to one more than the index into TRAPS.
@@ -60,7 +61,7 @@ std::arch::global_asm!(
     ".p2align 4",
     // sse(&mut frame, stub): trap in rax
     "isamorph_fp_sse: xor r10d, r10d; mov r8, rdi",
-    "movaps xmm0, [r8]; movaps xmm1, [r8 + 16]; mov rax, [r8 + 32]",
+    "movaps xmm0, [r8]; movaps xmm1, [r8 + 16]; movaps xmm2, [r8 + 48]; mov rax, [r8 + 32]",
     "ldmxcsr [r8 + 44]",
     "call rsi",
     "stmxcsr [r8 + 44]; push 0x1f80; ldmxcsr [rsp]; pop rcx",
@@ -285,12 +286,24 @@ pub fn sse(
     b: u128,
 ) -> Result<u32, FpTrap> {
     const XMM0_XMM1: u8 = 0xc1;
-    let mut frame = SseFrame { xmm0: *a, xmm1: b, rax: 0, eflags: 0, mxcsr: *mxcsr };
+    let mut frame = SseFrame { xmm0: *a, xmm1: b, rax: 0, eflags: 0, mxcsr: *mxcsr, xmm2: 0 };
     let done = run_sse(vector_insn(prefix, false, opcode, XMM0_XMM1, imm), &mut frame);
     *mxcsr = frame.mxcsr;
     done?;
     *a = frame.xmm0;
     Ok(frame.eflags)
+}
+
+/// Executes `VFMADD231PS/PD/SS/SD xmm0, xmm1, xmm2`, which is `a · b + c` with the rest of a scalar from `c`. The host
+/// must have FMA3. MXCSR is updated, also by a trap.
+pub fn fma(double: bool, scalar: bool, mxcsr: &mut u32, [a, b, c]: [u128; 3]) -> Result<u128, FpTrap> {
+    // VEX.128.66.0F38 B8 (packed) or B9 (scalar), W = double precision, vvvv = xmm1, ModRM = xmm0, xmm2.
+    let insn = Encoding::of(&[0xc4, 0xe2, if double { 0xf1 } else { 0x71 }, 0xb8 + u8::from(scalar), 0xc2]);
+    let mut frame = SseFrame { xmm0: c, xmm1: a, rax: 0, eflags: 0, mxcsr: *mxcsr, xmm2: b };
+    let done = run_sse(insn, &mut frame);
+    *mxcsr = frame.mxcsr;
+    done?;
+    Ok(frame.xmm0)
 }
 
 /// Executes an instruction between xmm0 and rax (eax unless `wide`): `CVTSI2SS/SD` (from `int`), `CVT(T)SS/SD2SI` (to
@@ -304,7 +317,7 @@ pub fn sse_int(
     int: &mut u64,
 ) -> Result<(), FpTrap> {
     const BOTH_ZERO: u8 = 0xc0;
-    let mut frame = SseFrame { xmm0: *xmm, xmm1: 0, rax: *int, eflags: 0, mxcsr: *mxcsr };
+    let mut frame = SseFrame { xmm0: *xmm, xmm1: 0, rax: *int, eflags: 0, mxcsr: *mxcsr, xmm2: 0 };
     let done = run_sse(vector_insn(prefix, wide, opcode, BOTH_ZERO, None), &mut frame);
     *mxcsr = frame.mxcsr;
     done?;
@@ -313,7 +326,7 @@ pub fn sse_int(
 }
 
 const _: () = assert!(std::mem::offset_of!(SseFrame, rax) == 32 && std::mem::offset_of!(SseFrame, eflags) == 40);
-const _: () = assert!(std::mem::offset_of!(SseFrame, mxcsr) == 44);
+const _: () = assert!(std::mem::offset_of!(SseFrame, mxcsr) == 44 && std::mem::offset_of!(SseFrame, xmm2) == 48);
 
 /// Whether stubs can be made: pages have the size this module was written for.
 pub fn available() -> bool {

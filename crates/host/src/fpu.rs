@@ -37,6 +37,14 @@ impl FxImage {
     pub fn set_mxcsr(&mut self, value: u32) {
         self.0[24..28].copy_from_slice(&value.to_le_bytes());
     }
+
+    /// Sets XMM0–XMM15 in the image.
+    ///
+    /// # Panics
+    /// If there is no such register.
+    pub fn set_xmm(&mut self, number: usize, bytes: [u8; 16]) {
+        self.0[160..416][16 * number..][..16].copy_from_slice(&bytes);
+    }
 }
 
 /// Saves x87, MMX, SSE registers and MXCSR.

@@ -14,6 +14,7 @@ pub mod fpexec;
 pub mod fpu;
 pub mod map;
 pub mod signal;
+pub mod sparse;
 pub mod table;
 
 pub use map::Errno;

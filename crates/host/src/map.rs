@@ -107,11 +107,16 @@ const HOLD: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
 /// A range of host address space that belongs to its owner: at first inaccessible, later whatever the owner maps
 /// there. Rust references never point into it; its memory is accessed with [`copy`] or by generated code.
 ///
+/// A range that is too large to be kept free of others can be [shared](Reservation::shared) with them. Then only the
+/// parts that the owner has [claimed](Reservation::claim) belong to it.
+///
 /// All addresses are absolute host addresses; what is not entirely inside the range is refused with `EINVAL`.
 #[derive(Debug)]
 pub struct Reservation {
     start: usize,
     len: usize,
+    /// Whether there may be something else inside.
+    shared: bool,
 }
 
 impl Reservation {
@@ -119,16 +124,36 @@ impl Reservation {
     pub fn anywhere(len: usize) -> Result<Self, Errno> {
         // SAFETY: not a fixed mapping.
         let start = unsafe { mmap(0, len, libc::PROT_NONE, HOLD, -1, 0) }?;
-        Ok(Reservation { start, len })
+        Ok(Reservation { start, len, shared: false })
     }
 
     /// Reserves exactly this range; `EEXIST` if something is already there.
     pub fn at(start: usize, len: usize) -> Result<Self, Errno> {
         // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping.
         let got = unsafe { mmap(start, len, libc::PROT_NONE, HOLD | libc::MAP_FIXED_NOREPLACE, -1, 0) }?;
-        let reservation = Reservation { start: got, len };
+        let reservation = Reservation { start: got, len, shared: false };
         // Kernels before 4.17 take the address as a hint; dropping the reservation gives it back.
         if got == start { Ok(reservation) } else { Err(Errno(libc::EEXIST)) }
+    }
+
+    /// A range in which nothing is reserved: others may have, and make, mappings there.
+    ///
+    /// # Safety
+    /// Apart from [`claim`](Self::claim) and reading, whoever has it names only memory that was claimed and not
+    /// discarded since.
+    pub unsafe fn shared(start: usize, len: usize) -> Self {
+        Reservation { start, len, shared: true }
+    }
+
+    /// Whether others may have mappings inside.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Makes sure that a part of the range belongs to the owner: `EEXIST` if somebody else has something there.
+    pub fn claim(&self, addr: usize, len: usize) -> Result<(), Errno> {
+        self.check(addr, len)?;
+        if self.shared { Reservation::at(addr, len).map(std::mem::forget) } else { Ok(()) }
     }
 
     /// First address.
@@ -198,9 +223,14 @@ impl Reservation {
         unsafe { mprotect(addr, len, prot) }
     }
 
-    /// Drops what is mapped there; the range stays reserved.
+    /// Drops what is mapped there; the range stays reserved, if it was.
     pub fn discard(&self, addr: usize, len: usize) -> Result<(), Errno> {
-        self.map(addr, len, libc::PROT_NONE, HOLD, -1, 0)
+        if !self.shared {
+            return self.map(addr, len, libc::PROT_NONE, HOLD, -1, 0);
+        }
+        self.check(addr, len)?;
+        // SAFETY: the owner names only what it claimed, where nothing of Rust's lives.
+        unsafe { munmap(addr, len) }
     }
 
     /// `madvise`.
@@ -223,9 +253,9 @@ impl Reservation {
         self.check(new, len)?;
         let extra = if keep { libc::MREMAP_DONTUNMAP } else { 0 };
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | extra;
-        // SAFETY: both ranges are inside the reservation.
+        // SAFETY: both ranges are inside the reservation, and belong to the owner.
         unsafe { mremap(old, old_len, len, flags, new) }?;
-        if !keep && old_len != 0 {
+        if !keep && old_len != 0 && !self.shared {
             // Another thread's mmap could take the hole before this line; NOREPLACE then leaves it alone.
             // SAFETY: nothing is replaced.
             let _ = unsafe { mmap(old, old_len, libc::PROT_NONE, HOLD | libc::MAP_FIXED_NOREPLACE, -1, 0) };
@@ -262,9 +292,25 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if self.shared {
+            return;
+        }
         // SAFETY: the range is the reservation's own.
         let _ = unsafe { munmap(self.start, self.len) };
     }
+}
+
+/// What is mapped in this process between two addresses, in order; each range is whole, even if it reaches over them.
+/// Nothing if the host does not tell.
+pub fn occupied(range: Range<usize>) -> Vec<Range<usize>> {
+    let text = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let parse = |line: &str| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let address = |text| usize::from_str_radix(text, 16).ok();
+        Some(address(start)?..address(end)?)
+    };
+    let overlaps = |found: &Range<usize>| found.start < range.end && range.start < found.end;
+    text.lines().filter_map(parse).filter(overlaps).collect()
 }
 
 #[cfg(test)]
@@ -293,6 +339,24 @@ mod tests {
         assert_eq!(r.read(at + page, &mut buf), Err(at + page));
         r.discard(at + 2 * page, page).unwrap();
         assert_eq!(r.read(at + 2 * page, &mut buf), Err(at + 2 * page));
+    }
+
+    #[test]
+    fn what_is_shared_must_be_claimed() {
+        let page = page_size();
+        let theirs = Reservation::anywhere(page).unwrap();
+        let (at, start) = (theirs.start(), theirs.start() - 8 * page);
+        // SAFETY: only the claimed page is named.
+        let r = unsafe { Reservation::shared(start, 16 * page) };
+        assert!(occupied(at..at + page).iter().any(|found| found.contains(&at)));
+        assert_eq!(r.claim(at, page), Err(Errno(libc::EEXIST)));
+        assert_eq!(r.claim(start - page, page), Err(Errno(libc::EINVAL)));
+        drop(theirs);
+        r.claim(at, page).unwrap();
+        r.map_anon(at, page, RW, libc::MAP_PRIVATE).unwrap();
+        r.write(at, b"mine").unwrap();
+        r.discard(at, page).unwrap();
+        assert_eq!(Reservation::at(at, page).map(|r| r.start()), Ok(at), "given back");
     }
 
     #[test]

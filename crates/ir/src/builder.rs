@@ -40,10 +40,15 @@ impl<'a> Builder<'a> {
     }
     /// A constant of an integer type (or flags as EFLAGS bits); bits above its width are dropped.
     pub fn iconst(&mut self, ty: Type, bits: u64) -> Value {
-        let bits = u128::from(bits & ty.mask());
+        self.constant(Const { ty, bits: u128::from(bits & ty.mask()) })
+    }
+    /// A constant of a vector type; bits above its width must be zero.
+    pub fn vconst(&mut self, ty: Type, bits: u128) -> Value {
+        self.constant(Const { ty, bits })
+    }
+    fn constant(&mut self, wanted: Const) -> Value {
         // Looking back a little finds the repeats that matter without a hash table.
         let from = self.region.consts.len().saturating_sub(8);
-        let wanted = Const { ty, bits };
         if let Some(i) = self.region.consts[from..].iter().position(|c| *c == wanted) {
             return Value::constant(from + i);
         }

@@ -19,5 +19,5 @@ pub use builder::Builder;
 pub use machine::{FaultCause, FloatUnit, Helper, HelperCx, HelperFn, HelperId, MemFault, Memory, StringOp, Trap};
 pub use op::{Arg, AttrKind, Effects, ImmKind, OPS, Op, OpInfo, Res, X87Form, X87Op};
 pub use region::{Addr, Block, Const, ExceptionCode, Exit, ExitKind, GuestInsn, Inst, Region, Value};
-pub use state::{CpuState, GUEST_OFFSET, Header, Pin, RegDef, RegId, RegTable, SPILL_BYTES};
-pub use types::{AtomicOp, Cond, FlagSet, Lane, MemAttr, Type};
+pub use state::{CpuState, Family, GUEST_OFFSET, Header, Pin, RegDef, RegId, RegTable, SPILL_BYTES};
+pub use types::{AtomicOp, Cond, FlagSet, FpMode, FpRule, Lane, MemAttr, Rounding, Type};

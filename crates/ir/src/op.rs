@@ -73,6 +73,8 @@ pub enum ImmKind {
     No,
     /// A small number: lane index, shuffle selector, bit offset.
     U8,
+    /// A [`crate::FpMode`]: rules of a floating-point op and its selector. Left out in the text form when 0.
+    Fp,
     /// An index into [`crate::Region::addrs`].
     Addr,
     /// A [`crate::RegId`].
@@ -177,6 +179,10 @@ macro_rules! for_each_op {
         MulS "muls" [T T] Na No -> T | FLAGS SECOND; "Signed wide product: low half, `second` is the high half; C = O = signed overflow.";
         DivU "divu" [T T T] Na No -> T | FAULT SECOND; "(hi:lo) / d unsigned; `second` is the remainder. Divide error on 0 or overflow.";
         DivS "divs" [T T T] Na No -> T | FAULT SECOND; "(hi:lo) / d signed; `second` is the remainder. Divide error on 0 or overflow.";
+        QuotU "quotu" [T T] Na No -> T | ; "Unsigned quotient; 0 if the divisor is 0. i32, i64.";
+        QuotS "quots" [T T] Na No -> T | ; "Signed quotient, truncated; 0 if the divisor is 0; overflow wraps. i32, i64.";
+        CmpIf "cmpif" [T T Fl] Cc U8 -> T | FLAGS; "Flags of a − b if the condition holds, else those in the immediate (attribute form); A and P undefined, so is the result. i32, i64.";
+        CmnIf "cmnif" [T T Fl] Cc U8 -> T | FLAGS; "Likewise with the flags of a + b.";
         // ---- shifts: the count is masked to 5 bits (6 for i64); a zero count leaves the flags operand
         Shl "shl" [T I8 OptFl] Na No -> T | FLAGS; "Shift left; SDM SAL.";
         Shr "shr" [T I8 OptFl] Na No -> T | FLAGS; "Logical shift right.";
@@ -189,6 +195,8 @@ macro_rules! for_each_op {
         Shrd "shrd" [T T I8 OptFl] Na No -> T | FLAGS; "Shift right, filled from the second operand's bottom.";
         // ---- bits
         Bswap "bswap" [T] Na No -> T | ; "Byte swap; i32 and i64.";
+        BitRev "bitrev" [T] Na No -> T | ; "Bits in reverse order; i32 and i64.";
+        Crc "crc" [I32 Any] Na U8 -> T | ; "Cyclic redundancy check of the second operand's bytes added to the first; 0 = Castagnoli's polynomial, 1 = ISO 3309's; bits reflected, no inversions. i32.";
         Bsf "bsf" [T T] Na No -> T | FLAGS; "Index of the lowest set bit, or the second operand if none; Z = none.";
         Bsr "bsr" [T T] Na No -> T | FLAGS; "Index of the highest set bit, or the second operand if none; Z = none.";
         Popcnt "popcnt" [T] Na No -> T | FLAGS; "Number of set bits; Z = (a = 0), the others 0.";
@@ -219,7 +227,7 @@ macro_rules! for_each_op {
         Lea "lea" [] Na Addr -> T | ; "The address itself, with its segment base, modulo the instruction's type.";
         Rmw "rmw" [T] At Addr -> T | LOAD STORE FAULT FLAGS; "Atomic `mem = mem op v`; the result is the new value.";
         Fetch "fetch" [T] At Addr -> T | LOAD STORE FAULT FLAGS; "Atomic `mem = mem op v`; the result is the old value.";
-        Cas "cas" [T T] Na Addr -> T | LOAD STORE FAULT FLAGS; "If mem = expected (1st) then mem = new (2nd), atomically; result: old; flags of expected − old.";
+        Cas "cas" [T T] Na Addr -> T | LOAD STORE FAULT FLAGS; "If mem = expected (1st) then mem = new (2nd), atomically; result: old; flags of expected − old. An i128 must be aligned and defines only Z.";
         Fence "fence" [] Na No -> No | STORE; "Full memory barrier.";
         // ---- control
         ExitIf "exitif" [Fl] Cc Exit -> No | EXIT; "Leaves through the exit if the condition holds.";
@@ -275,27 +283,72 @@ macro_rules! for_each_op {
         VToInt "vtoi" [Any] Na No -> T | ; "Low bits as an integer.";
         VResize "vresize" [Any] Na No -> T | ; "Low bits of a vector as a vector of another width, zero above.";
         VZeroUpper "vzup" [T] Na No -> T | ; "The low 64 bits, zero above.";
+        VCmpGtU "vcgtu" [T T] La No -> T | ; "All ones where unsigned greater.";
+        VAbs "vabs" [T] La No -> T | ; "Absolute value; the most negative one stays.";
+        VPopcnt "vpopcnt" [T] La No -> T | ; "Number of set bits of each byte.";
+        VLzcnt "vlzcnt" [T] La No -> T | ; "Leading zeros of each lane, its width if 0.";
+        VShlLanes "vshll" [T T] La No -> T | ; "Shifts each lane left by the unsigned lane of the second operand; too far gives 0.";
+        VShrLanes "vshrl" [T T] La No -> T | ; "Logical right shift, likewise.";
+        VSarLanes "vsarl" [T T] La No -> T | ; "Arithmetic right shift, likewise; too far gives the sign.";
+        VMulWideS "vmulws" [T T] La No -> T | ; "Signed products of the even lanes, in lanes of twice the width.";
+        VMulHiRound "vmulhr" [T T] La No -> T | ; "(2ab + 2^(w−1)) >> w of signed lanes of width w, wrapping (SDM PMULHRSW).";
+        VMulAddUS "vmaddus" [T T] La No -> T | ; "Unsigned lane of the first times signed lane of the second, adjacent pairs added with signed saturation, in lanes of twice the width.";
+        VPolyMul "vpmul" [T T] La No -> T | ; "Low half of the product of lanes as polynomials over {0, 1}.";
+        VPolyMulWide "vpmulw" [T T] La No -> T | ; "Products of the low half's lanes as polynomials over {0, 1}, in lanes of twice the width.";
+        VPairAdd "vpadd" [T T] La No -> T | ; "Sums of adjacent pairs of lanes, of the first operand then of the second.";
+        VWidenS "vwids" [T] La No -> T | ; "Low half of the lanes (the named ones), sign-extended to twice their width.";
+        VWidenU "vwidu" [T] La No -> T | ; "Low half of the lanes (the named ones), zero-extended to twice their width.";
+        VNarrow "vnarrow" [T T] La No -> T | ; "Low halves of the lanes (the named ones) of first then second.";
+        VShufBytes "vshufb" [T T] Na No -> T | ; "Byte i is the first operand's byte whose number is in the low bits of the second's byte i, or 0 if that has its top bit set.";
+        VAlign "valign" [T T] Na U8 -> T | ; "Bytes from the given one on of the first operand followed by the second.";
+        VSelect "vsel" [T T T] Na No -> T | ; "Bits of the second operand where the first has ones, of the third elsewhere.";
+        VBlend "vblend" [T T T] La No -> T | ; "Lanes of the second operand where the first's sign bit is set, of the third elsewhere.";
+        VDup "vdup" [Any] La No -> T | ; "An integer's low bits in every lane.";
+        VDupLane "vdupl" [T] La U8 -> T | ; "One lane in every lane.";
+        VTest "vtest" [V128 V128] Na No -> T | FLAGS; "Z = (a & b = 0), C = (~a & b = 0), other flags 0; result undefined i32.";
+        AesEnc "aesenc" [T T] Na No -> T | ; "One round of AES encryption (SDM AESENC).";
+        AesEncLast "aesenclast" [T T] Na No -> T | ; "The last round of AES encryption.";
+        AesDec "aesdec" [T T] Na No -> T | ; "One round of AES decryption by the equivalent inverse cipher.";
+        AesDecLast "aesdeclast" [T T] Na No -> T | ; "The last round of AES decryption.";
+        AesImc "aesimc" [T] Na No -> T | ; "Inverse mix-columns.";
+        AesKeygen "aeskey" [T] Na U8 -> T | ; "Assists AES key expansion with a round constant (SDM AESKEYGENASSIST).";
+        ClMul "clmul" [T T] Na U8 -> T | ; "Carry-less product of two 64-bit halves; bit 0 selects the first operand's, bit 4 the second's.";
         // ---- floating point on lanes (rounding, flushing and NaN rules of the guest's control register)
-        FAdd "fadd" [T T] La No -> T | FPENV; "Sum.";
-        FSub "fsub" [T T] La No -> T | FPENV; "Difference.";
-        FMul "fmul" [T T] La No -> T | FPENV; "Product.";
-        FDiv "fdiv" [T T] La No -> T | FPENV; "Quotient.";
-        FMin "fmin" [T T] La No -> T | FPENV; "Minimum; the second operand if either is a NaN or both are zero.";
-        FMax "fmax" [T T] La No -> T | FPENV; "Maximum; the second operand if either is a NaN or both are zero.";
-        FSqrt "fsqrt" [T T] La No -> T | FPENV; "Square root of the second operand (scalar lanes: the rest from the first).";
+        FAdd "fadd" [T T] La Fp -> T | FPENV; "Sum.";
+        FSub "fsub" [T T] La Fp -> T | FPENV; "Difference.";
+        FMul "fmul" [T T] La Fp -> T | FPENV; "Product.";
+        FDiv "fdiv" [T T] La Fp -> T | FPENV; "Quotient.";
+        FMin "fmin" [T T] La Fp -> T | FPENV; "Minimum. x86 rule: the second operand if either is a NaN or both are zero. Arm rules: a NaN if either is one; −0 is below +0.";
+        FMax "fmax" [T T] La Fp -> T | FPENV; "Maximum, likewise.";
+        FSqrt "fsqrt" [T T] La Fp -> T | FPENV; "Square root of the second operand (scalar lanes: the rest from the first).";
         FRcp "frcp" [T T] La No -> T | ; "Approximate reciprocal of the second operand as the host gives it.";
         FRsqrt "frsqrt" [T T] La No -> T | ; "Approximate reciprocal square root of the second operand as the host gives it.";
-        FCmpMask "fcmpm" [T T] La U8 -> T | FPENV; "All ones where the predicate holds: 0 eq 1 lt 2 le 3 unord 4 ne 5 nlt 6 nle 7 ord.";
-        FCmpQuiet "fcmpq" [V128 V128] La No -> T | FPENV FLAGS; "Compares lane 0 (ss, sd) into Z P C, other flags 0; signals only for SNaN. Result: undefined i32.";
-        FCmpSignal "fcmps" [V128 V128] La No -> T | FPENV FLAGS; "As `fcmpq`, but signals for any NaN.";
-        FCvtLane "fcvt" [T T] La No -> T | FPENV; "Lane 0 of the second operand, in the named format, to the other format; the rest from the first.";
-        FCvtPacked "fcvtp" [T] La No -> T | FPENV; "ps: two low singles to doubles; pd: two doubles to singles, zero above.";
-        FFromInt "ffromi" [V128 Any] La No -> T | FPENV; "Signed integer (i32, i64) to lane 0; the rest from the first.";
-        FToInt "ftoi" [V128] La No -> T | FPENV; "Lane 0 to a signed integer (i32, i64) in the current rounding mode.";
-        FToIntTrunc "ftoit" [V128] La No -> T | FPENV; "Lane 0 to a signed integer (i32, i64), truncated.";
-        FFromIntPacked "ffromip" [T] La No -> T | FPENV; "i32 lanes to ps (four) or pd (the two low ones).";
-        FToIntPacked "ftoip" [T] La No -> T | FPENV; "ps or pd lanes to i32 lanes in the current rounding mode; pd: zero above.";
-        FToIntPackedTrunc "ftoipt" [T] La No -> T | FPENV; "ps or pd lanes to i32 lanes, truncated; pd: zero above.";
+        FCmpMask "fcmpm" [T T] La Fp -> T | FPENV; "All ones where the predicate (selector) holds: 0 eq 1 lt 2 le 3 unord 4 ne 5 nlt 6 nle 7 ord.";
+        FCmpQuiet "fcmpq" [V128 V128] La Fp -> T | FPENV FLAGS; "Compares lane 0 (ss, sd) into Z P C, other flags 0; signals only for SNaN. Result: undefined i32.";
+        FCmpSignal "fcmps" [V128 V128] La Fp -> T | FPENV FLAGS; "As `fcmpq`, but signals for any NaN.";
+        FCvtLane "fcvt" [T T] La Fp -> T | FPENV; "Lane 0 of the second operand, in the named format, to the other format; the rest from the first.";
+        FCvtPacked "fcvtp" [T] La Fp -> T | FPENV; "ps: two low singles to doubles; pd: two doubles to singles, zero above.";
+        FFromInt "ffromi" [V128 Any] La Fp -> T | FPENV; "Signed integer (i32, i64) to lane 0; the rest from the first.";
+        FToInt "ftoi" [V128] La Fp -> T | FPENV; "Lane 0 to a signed integer (i32, i64) in the current rounding mode.";
+        FToIntTrunc "ftoit" [V128] La Fp -> T | FPENV; "Lane 0 to a signed integer (i32, i64), truncated.";
+        FFromIntPacked "ffromip" [T] La Fp -> T | FPENV; "i32 lanes to ps (four) or pd (the two low ones).";
+        FToIntPacked "ftoip" [T] La Fp -> T | FPENV; "ps or pd lanes to i32 lanes in the current rounding mode; pd: zero above.";
+        FToIntPackedTrunc "ftoipt" [T] La Fp -> T | FPENV; "ps or pd lanes to i32 lanes, truncated; pd: zero above.";
+        FMinNum "fminn" [T T] La Fp -> T | FPENV; "Minimum, but the other operand if just one is a quiet NaN (IEEE 754-2008 minNum). Arm rules.";
+        FMaxNum "fmaxn" [T T] La Fp -> T | FPENV; "Maximum, likewise.";
+        FMulAdd "fma" [T T T] La Fp -> T | FPENV; "a·b + c with one rounding; scalar lanes: the rest from the third.";
+        FPairAdd "fpadd" [T T] La Fp -> T | FPENV; "Sums of adjacent pairs of lanes, of the first operand then of the second.";
+        FAddSub "faddsub" [T T] La Fp -> T | FPENV; "Differences in the even lanes, sums in the odd ones.";
+        FRoundInt "frint" [T T] La Fp -> T | FPENV; "The second operand rounded to an integral value (selector: see `FpMode`; scalar lanes: the rest from the first).";
+        FCmpOrder "fcmpo" [V128 V128] La Fp -> T | FPENV FLAGS; "Compares lane 0 (ss, sd); flags as of an integer comparison (Z, or S and C for less), O alone if unordered. Selector 1 signals for any NaN. Result: undefined i32.";
+        FToIntSatS "ftois" [T] La Fp -> T | FPENV; "Lanes to signed integers of their width, rounded by the selector; saturates, a NaN gives 0. Scalar lanes: zero above.";
+        FToIntSatU "ftoiu" [T] La Fp -> T | FPENV; "Likewise to unsigned integers.";
+        FLaneToIntS "fltois" [V128] La Fp -> T | FPENV; "Lane 0 to a signed integer (i32, i64), rounded by the selector; saturates, a NaN gives 0.";
+        FLaneToIntU "fltoiu" [V128] La Fp -> T | FPENV; "Likewise to an unsigned integer.";
+        FFromIntS "ffroms" [T] La Fp -> T | FPENV; "Signed integers of the lanes' width to floating point. Scalar lanes: zero above.";
+        FFromIntU "ffromu" [T] La Fp -> T | FPENV; "Likewise from unsigned integers.";
+        FHalfToSingle "fh2s" [T] La Fp -> T | FPENV; "ps: four low half-precision numbers to singles; ss: the lowest, zero above. Selector 1: a signalling NaN stays one, no denormal is flushed.";
+        FSingleToHalf "fs2h" [T] La Fp -> T | FPENV; "ps: singles to half precision in the low 64 bits, zero above; ss: the lowest, zero above.";
         // ---- the x87 unit: a register stack that is guest state; the kind is the attribute
         X87 "x87" [] X8 U8 -> No | READ WRITE FAULT FPENV; "Register-stack operation on ST(0) and ST(imm).";
         X87Mem "x87m" [] X8 Addr -> No | READ WRITE LOAD STORE FAULT FPENV; "Operation with a memory operand.";

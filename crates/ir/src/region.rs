@@ -1,7 +1,7 @@
 //! Regions: the unit of translation. One entry, blocks of SSA values, typed exits.
 
 use crate::op::{ImmKind, Op, Res};
-use crate::types::{AtomicOp, Cond, FlagSet, Lane, MemAttr, Type};
+use crate::types::{AtomicOp, Cond, FlagSet, FpMode, Lane, MemAttr, Type};
 use crate::{RegId, X87Op};
 
 /// A value: the result of an instruction, a constant of the region, or nothing.
@@ -75,6 +75,10 @@ impl Inst {
     /// The attribute as an x87 operation.
     pub fn x87(&self) -> X87Op {
         X87Op::from_index(self.attr).unwrap_or(X87Op::Nop)
+    }
+    /// The immediate as the rules of a floating-point op.
+    pub fn fp_mode(&self) -> FpMode {
+        FpMode(self.imm as u8)
     }
     /// The immediate as a register.
     pub fn reg(&self) -> RegId {
@@ -185,6 +189,12 @@ pub enum ExitKind {
         code: ExceptionCode,
         /// Its argument (error code).
         arg: u64,
+    },
+    /// To a known place, which is looked up each time: what besides the program counter decides the meaning of the code
+    /// there may have changed.
+    Resync {
+        /// Next program counter.
+        next: u64,
     },
     /// The processor stops until an interrupt.
     Halt {

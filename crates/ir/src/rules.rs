@@ -3,9 +3,9 @@
 //! The verifier enforces these rules and the random generator draws from them, so an op that is added with a row alone
 //! gets the widest rule of its shape.
 
-use crate::op::{AttrKind, Op, Res, X87Form, X87Op};
+use crate::op::{AttrKind, ImmKind, Op, Res, X87Form, X87Op};
 use crate::region::Inst;
-use crate::types::{AtomicOp, FlagSet, Lane, MemAttr, Type};
+use crate::types::{AtomicOp, FlagSet, FpMode, Lane, MemAttr, Rounding, Type};
 
 const INTS: &[Type] = &[Type::I8, Type::I16, Type::I32, Type::I64];
 const INTS_FROM_16: &[Type] = &[Type::I16, Type::I32, Type::I64];
@@ -25,14 +25,24 @@ pub fn types(op: Op) -> &'static [Type] {
         Op::Call => &[Type::None, Type::I8, Type::I16, Type::I32, Type::I64],
         Op::Mul | Op::Shld | Op::Shrd | Op::Bsf | Op::Bsr | Op::Popcnt | Op::Lzcnt | Op::Tzcnt => INTS_FROM_16,
         Op::Bt | Op::Bts | Op::Btr | Op::Btc | Op::Zext | Op::Sext | Op::Ins | Op::Lea => INTS_FROM_16,
-        Op::Bswap | Op::FToInt | Op::FToIntTrunc => INTS_FROM_32,
+        Op::Bswap | Op::BitRev => INTS_FROM_32,
+        Op::FToInt | Op::FToIntTrunc | Op::FLaneToIntS | Op::FLaneToIntU => INTS_FROM_32,
+        Op::QuotU | Op::QuotS | Op::CmpIf | Op::CmnIf => INTS_FROM_32,
         Op::Concat => WIDE_INTS,
         Op::VToInt => INTS_AND_128,
         Op::SetCc => &[Type::I8],
         Op::X87Status => &[Type::I16],
-        Op::FlagsBits | Op::FCmpQuiet | Op::FCmpSignal | Op::VMoveMask | Op::X87Flags => &[Type::I32],
+        Op::FlagsBits
+        | Op::FCmpQuiet
+        | Op::FCmpSignal
+        | Op::FCmpOrder
+        | Op::VTest
+        | Op::Crc
+        | Op::VMoveMask
+        | Op::X87Flags => &[Type::I32],
         Op::VExtract => INTS,
         Op::VShuffleLo | Op::VShuffleHi | Op::VShuffle2 | Op::VZeroUpper => &[Type::V128],
+        _ if (Op::AesEnc..=Op::ClMul).contains(&op) => &[Type::V128],
         _ if is_float(op) => &[Type::V128],
         _ if is_vector(op) => VECTORS,
         _ => match op.info().res {
@@ -43,14 +53,14 @@ pub fn types(op: Op) -> &'static [Type] {
     }
 }
 
-/// Whether the op works on vectors of integers (the rows from `vadd` to `vzup`).
+/// Whether the op works on vectors of integers (the rows from `vadd` to `clmul`).
 pub fn is_vector(op: Op) -> bool {
-    (Op::VAdd..=Op::VZeroUpper).contains(&op)
+    (Op::VAdd..=Op::ClMul).contains(&op)
 }
 
-/// Whether the op works on floating-point lanes (the rows from `fadd` to `ftoipt`).
+/// Whether the op works on floating-point lanes (the rows from `fadd` to `fs2h`).
 pub fn is_float(op: Op) -> bool {
-    (Op::FAdd..=Op::FToIntPackedTrunc).contains(&op)
+    (Op::FAdd..=Op::FSingleToHalf).contains(&op)
 }
 
 /// The lanes that an op of that type admits.
@@ -58,13 +68,27 @@ pub fn lanes(op: Op, ty: Type) -> &'static [Lane] {
     use Lane::{F32, F64, I8, I16, I32, I64, S32, S64};
     match op {
         Op::VAddSatS | Op::VAddSatU | Op::VSubSatS | Op::VSubSatU | Op::VAvgU => &[I8, I16],
-        Op::VMulLo => &[I16, I32],
+        Op::VMulLo if ty == Type::V64 => &[I8, I16, I32],
+        Op::VMulLo => &[I8, I16, I32, I64],
+        Op::VMulAddUS | Op::VPopcnt | Op::VPolyMul => &[I8],
+        // As 64-bit lanes it is `clmul`.
+        Op::VPolyMulWide => &[I8],
+        Op::VMulHiRound => &[I16, I32],
+        Op::VLzcnt => &[I8, I16, I32],
+        Op::VWidenS | Op::VWidenU => &[I8, I16, I32],
+        Op::VNarrow => &[I16, I32, I64],
+        Op::VBlend => &[I8, I32, I64],
+        Op::FPairAdd | Op::FAddSub => &[F32, F64],
+        Op::FHalfToSingle | Op::FSingleToHalf => &[F32, S32],
+        Op::FCmpOrder | Op::FLaneToIntS | Op::FLaneToIntU => &[S32, S64],
         Op::VMulHiS | Op::VMulHiU | Op::VMulAddS => &[I16],
-        Op::VMulWideU => &[I32],
+        Op::VMulWideU | Op::VMulWideS => &[I32],
         Op::VMoveLane => &[I32, I64],
-        Op::VMinS | Op::VMinU | Op::VMaxS | Op::VMaxU => &[I8, I16, I32],
+        Op::VMinS | Op::VMinU | Op::VMaxS | Op::VMaxU if ty == Type::V64 => &[I8, I16, I32],
         Op::VShl | Op::VShr | Op::VShlImm | Op::VShrImm => &[I16, I32, I64],
-        Op::VSar | Op::VSarImm | Op::VPackS | Op::VPackU => &[I16, I32],
+        Op::VSar | Op::VSarImm => &[I16, I32, I64],
+        Op::VPackS | Op::VPackU if ty == Type::V64 => &[I16, I32],
+        Op::VPackS | Op::VPackU => &[I16, I32, I64],
         Op::VZipLo | Op::VZipHi if ty == Type::V64 => &[I8, I16, I32],
         Op::VShuffle if ty == Type::V64 => &[I16],
         Op::VShuffle => &[I32],
@@ -93,6 +117,8 @@ pub fn any_operand(inst: &Inst, index: usize, operand: Type) -> bool {
         Op::VFromInt => int_or_128 && operand.bits() <= ty.bits(),
         Op::VToInt => VECTORS.contains(&operand) && ty.bits() <= operand.bits(),
         Op::VResize => VECTORS.contains(&operand) && operand != ty,
+        Op::Crc => operand.is_int(),
+        Op::VDup => operand.is_int() && operand.bytes() >= lane.bytes(),
         Op::FFromInt => index == 1 && INTS_FROM_32.contains(&operand),
         _ => true,
     }
@@ -108,9 +134,28 @@ pub fn small_imm(inst: &Inst, operands: [Type; 2]) -> bool {
         Op::VExtract => imm < lanes_of(operands[0]),
         Op::VInsert => imm < lanes_of(inst.ty),
         Op::VMoveLane => imm & 15 < lanes_of(inst.ty) && imm >> 4 < lanes_of(inst.ty),
-        Op::FCmpMask | Op::X87Cmov => imm < 8,
+        Op::X87Cmov => imm < 8,
+        Op::VDupLane => imm < lanes_of(inst.ty),
+        Op::VAlign => imm <= inst.ty.bytes(),
+        Op::CmpIf | Op::CmnIf => imm < 64,
+        Op::Crc => imm < 2,
+        Op::ClMul => imm & !0x11 == 0,
+        op if op.info().imm == ImmKind::Fp => imm < 64 && fp_selector(op, inst.fp_mode()),
         Op::X87 | Op::X87Flags => imm < if takes_st(inst.x87()) { 8 } else { 1 },
         _ => imm < 256,
+    }
+}
+
+/// Whether a floating-point op has that selector.
+fn fp_selector(op: Op, mode: FpMode) -> bool {
+    match op {
+        Op::FCmpMask => mode.selector() < 8,
+        Op::FCmpOrder | Op::FHalfToSingle => mode.selector() < 2,
+        Op::FRoundInt => mode.selector() & 7 < Rounding::ALL.len() as u8,
+        Op::FToIntSatS | Op::FToIntSatU | Op::FLaneToIntS | Op::FLaneToIntU => {
+            mode.selector() < Rounding::ALL.len() as u8
+        }
+        _ => mode.selector() == 0,
     }
 }
 
@@ -161,6 +206,12 @@ pub fn takes_st(kind: X87Op) -> bool {
     }
 }
 
+/// Whether only the flags of an op are defined, not its result.
+pub fn has_undefined_result(op: Op) -> bool {
+    use Op::{CmnIf, CmpIf, FCmpOrder, FCmpQuiet, FCmpSignal, VTest, X87Flags};
+    matches!(op, CmpIf | CmnIf | VTest | FCmpQuiet | FCmpSignal | FCmpOrder | X87Flags)
+}
+
 /// The flags of an op that have no defined value: hosts differ in them, and so may the interpreter and compiled code.
 ///
 /// Shifts are taken at their worst, a count above 1 and, for narrow types, above the width.
@@ -176,13 +227,15 @@ pub fn undefined_flags(inst: &Inst) -> FlagSet {
         Op::Shld | Op::Shrd => FlagSet::A | FlagSet::O,
         Op::Rol | Op::Ror | Op::Rcl | Op::Rcr => FlagSet::O,
         Op::Bsf | Op::Bsr => FlagSet::all() - FlagSet::Z,
+        Op::CmpIf | Op::CmnIf => FlagSet::A | FlagSet::P,
+        Op::FCmpOrder => FlagSet::A | FlagSet::P,
         Op::Lzcnt | Op::Tzcnt => FlagSet::all() - FlagSet::Z - FlagSet::C,
         // The bit tests keep the others on every x86, but the manual only promises Z.
         Op::Bt | Op::Bts | Op::Btr | Op::Btc => FlagSet::all() - FlagSet::Z - FlagSet::C,
         Op::Rmw | Op::Fetch => match inst.atomic() {
             AtomicOp::Add | AtomicOp::Sub => FlagSet::empty(),
             AtomicOp::And | AtomicOp::Or | AtomicOp::Xor => FlagSet::A,
-            AtomicOp::Xchg => FlagSet::all(),
+            _ => FlagSet::all(),
         },
         Op::Cas if ty == Type::I128 => FlagSet::all() - FlagSet::Z,
         _ => FlagSet::empty(),

@@ -46,10 +46,20 @@ pub enum Pin {
     },
     /// In the host's condition flags, whenever they are live.
     Flags,
-    /// In the host's floating-point control and status register (MXCSR).
+    /// In the host's floating-point control and status register. The state holds an MXCSR image, so a new state must
+    /// have one that masks exceptions.
     FpControl,
     /// In the host's x87 / MMX register file; the number of the register.
     X87(u8),
+}
+
+/// Families of instruction sets, as far as a back end can make use of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// x86: a host of the same family keeps register n in its own register n, so that implicit operands need no moves.
+    X86,
+    /// Any other: registers are placed by rank alone.
+    Other,
 }
 
 /// One guest register.
@@ -70,6 +80,8 @@ pub struct RegDef {
 pub struct RegTable {
     /// Name of the architecture, as in `isamorph-NAME`.
     pub arch: &'static str,
+    /// The family that it belongs to.
+    pub family: Family,
     /// Registers; [`RegId`] is the index.
     pub regs: &'static [RegDef],
     /// Size of the CPU state, bytes.
@@ -90,6 +102,10 @@ impl RegTable {
     /// The row of a register.
     pub fn def(&self, reg: RegId) -> &'static RegDef {
         &self.regs[usize::from(reg.0)]
+    }
+    /// Offset of the register that holds the host's floating-point control and status word, if the guest has one.
+    pub fn fp_control(&self) -> Option<u32> {
+        self.regs.iter().find(|def| def.pin == Pin::FpControl).map(|def| def.offset)
     }
     /// The integer type of an address.
     pub const fn addr_type(&self) -> Type {
@@ -132,6 +148,8 @@ pub struct Header {
     pub host_mxcsr: u32,
     /// Reserved.
     pub reserved: u32,
+    /// The op that compiled code asks to be computed out of line: the back end's own encoding.
+    pub operation: u64,
     /// Scratch of the exit and helper thunks.
     pub scratch: [u64; 6],
     /// Spilled values and locals.
@@ -154,6 +172,7 @@ impl Header {
             code_base: 0,
             host_mxcsr: 0x1f80,
             reserved: 0,
+            operation: 0,
             scratch: [0; 6],
             spill: [0; SPILL_BYTES / 8],
         }

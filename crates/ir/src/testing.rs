@@ -1,8 +1,8 @@
-//! A made-up guest for tests of the IR, the interpreter and back ends: a register table with a register of every kind
+//! Made-up guests for tests of the IR, the interpreter and back ends: register tables with a register of every kind
 //! that a back end has to place, two helpers, and memory.
 
 use crate::machine::{FaultCause, Helper, HelperCx, HelperFn, MemFault, Memory, Trap};
-use crate::state::{GUEST_OFFSET, Pin, RegDef, RegTable};
+use crate::state::{Family, GUEST_OFFSET, Pin, RegDef, RegTable};
 use crate::types::Type;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,6 +32,7 @@ const fn memory(name: &'static str, ty: Type, offset: u32) -> RegDef {
 /// in the state, and the registers of an FXSAVE image.
 pub static TABLE: RegTable = RegTable {
     arch: "test",
+    family: Family::X86,
     regs: &[
         int("r0", 0),
         int("r1", 1),
@@ -75,6 +76,113 @@ pub static TABLE: RegTable = RegTable {
 };
 
 const TABLE_FLAGS: Option<crate::RegId> = Some(crate::RegId(8));
+
+/// Numbers of the registers in the tables below, which all begin in the same way.
+const COMMON: usize = 6;
+const WIDE_FXSAVE: u32 = GUEST_OFFSET + 768;
+const VECTORS: u32 = GUEST_OFFSET + 512;
+
+macro_rules! numbered {
+    ($letter:literal) => {
+        [
+            concat!($letter, "0"),
+            concat!($letter, "1"),
+            concat!($letter, "2"),
+            concat!($letter, "3"),
+            concat!($letter, "4"),
+            concat!($letter, "5"),
+            concat!($letter, "6"),
+            concat!($letter, "7"),
+            concat!($letter, "8"),
+            concat!($letter, "9"),
+            concat!($letter, "10"),
+            concat!($letter, "11"),
+            concat!($letter, "12"),
+            concat!($letter, "13"),
+            concat!($letter, "14"),
+            concat!($letter, "15"),
+            concat!($letter, "16"),
+            concat!($letter, "17"),
+            concat!($letter, "18"),
+            concat!($letter, "19"),
+            concat!($letter, "20"),
+            concat!($letter, "21"),
+            concat!($letter, "22"),
+            concat!($letter, "23"),
+            concat!($letter, "24"),
+            concat!($letter, "25"),
+            concat!($letter, "26"),
+            concat!($letter, "27"),
+            concat!($letter, "28"),
+            concat!($letter, "29"),
+            concat!($letter, "30"),
+            concat!($letter, "31"),
+        ]
+    };
+}
+const INT_NAMES: [&str; 32] = numbered!("r");
+const VECTOR_NAMES: [&str; 32] = numbered!("x");
+
+/// Flags, a floating-point control register at `control`, integers of several widths in the state; then `N / 2`
+/// integers of type `ty` and as many vectors from `vectors` on.
+const fn registers<const N: usize>(ty: Type, control: u32, vectors: u32) -> [RegDef; N] {
+    let flags = RegDef { name: "flags", ty: Type::Flags, offset: GUEST_OFFSET, pin: Pin::Flags };
+    let mut regs = [flags; N];
+    regs[1] = RegDef { name: "mxcsr", ty: Type::I32, offset: control, pin: Pin::FpControl };
+    regs[2] = memory("b0", Type::I8, 4);
+    regs[3] = memory("h0", Type::I16, 6);
+    regs[4] = memory("w0", Type::I32, 8);
+    regs[5] = memory("q0", Type::I64, 16);
+    let half = (N - COMMON) / 2;
+    let mut n = 0;
+    while n < half {
+        let number = n as u8;
+        let offset = GUEST_OFFSET + 32 + 8 * n as u32;
+        regs[COMMON + n] = RegDef { name: INT_NAMES[n], ty, offset, pin: Pin::Int { rank: number, number } };
+        let offset = vectors + 16 * n as u32;
+        let pin = Pin::Vector { rank: number, number };
+        regs[COMMON + half + n] = RegDef { name: VECTOR_NAMES[n], ty: Type::V128, offset, pin };
+        n += 1;
+    }
+    regs
+}
+
+static WIDE_REGS: [RegDef; COMMON + 32] = registers(Type::I64, WIDE_FXSAVE + 24, WIDE_FXSAVE + 160);
+static RISC64_REGS: [RegDef; COMMON + 64] = registers(Type::I64, GUEST_OFFSET + 24, VECTORS);
+static RISC32_REGS: [RegDef; COMMON + 32] = registers(Type::I32, GUEST_OFFSET + 24, VECTORS);
+
+/// A guest with sixteen 64-bit integer registers, as many vectors and an FXSAVE image, of the x86 family.
+pub static WIDE: RegTable = RegTable {
+    arch: "test-wide",
+    family: Family::X86,
+    regs: &WIDE_REGS,
+    size: WIDE_FXSAVE + 512,
+    addr_bits: 64,
+    flags: Some(crate::RegId(0)),
+    fxsave: Some(WIDE_FXSAVE),
+};
+
+/// A guest with 32 integer registers of 64 bits and as many vectors, of another family.
+pub static RISC64: RegTable = RegTable {
+    arch: "test-risc64",
+    family: Family::Other,
+    regs: &RISC64_REGS,
+    size: VECTORS + 512,
+    addr_bits: 64,
+    flags: Some(crate::RegId(0)),
+    fxsave: None,
+};
+
+/// A guest with sixteen integer registers of 32 bits and as many vectors, of another family.
+pub static RISC32: RegTable = RegTable {
+    arch: "test-risc32",
+    family: Family::Other,
+    regs: &RISC32_REGS,
+    size: VECTORS + 256,
+    addr_bits: 32,
+    flags: Some(crate::RegId(0)),
+    fxsave: None,
+};
 
 /// Helpers of the made-up guest: `mix` returns a value computed from its arguments, `fail` raises exception 77 with
 /// its first argument.

@@ -317,5 +317,91 @@ named_enum! {
         Xor = "xor",
         /// Exchange.
         Xchg = "xchg",
+        /// Signed minimum.
+        MinS = "mins",
+        /// Signed maximum.
+        MaxS = "maxs",
+        /// Unsigned minimum.
+        MinU = "minu",
+        /// Unsigned maximum.
+        MaxU = "maxu",
+    }
+}
+
+named_enum! {
+    /// Which NaN a floating-point op gives, and what else the guest's architecture decides about its result. Rounding
+    /// and the flushing of denormals are the control register's unless the rule says otherwise. The flag for denormal
+    /// operands has no defined value under the Arm rules.
+    pub enum FpRule {
+        /// The first operand that is a NaN, made quiet; an invalid operation gives the negative default NaN
+        /// (SDM vol. 1, table 4-7).
+        X86 = "x86",
+        /// The first operand that is a signalling NaN, else the first that is a NaN, made quiet; an invalid operation
+        /// gives the positive default NaN. A fused multiply-add looks at the addend first, and infinity times zero
+        /// plus a quiet NaN is invalid (Arm ARM, FPProcessNaNs and FPProcessNaNs3).
+        Arm = "arm",
+        /// Any NaN result is the positive default NaN (FPCR.DN = 1).
+        ArmDefault = "armdn",
+        /// As `ArmDefault`, and to nearest even with denormal operands and results flushed to zero, whatever the
+        /// control register says (A32 Advanced SIMD, "standard FPSCR value").
+        ArmStandard = "armstd",
+    }
+}
+
+named_enum! {
+    /// How a floating-point op rounds to an integral value.
+    pub enum Rounding {
+        /// To nearest, ties to even.
+        NearestEven = "even",
+        /// Towards minus infinity.
+        Down = "down",
+        /// Towards plus infinity.
+        Up = "up",
+        /// Towards zero.
+        Zero = "zero",
+        /// As the control register says.
+        Current = "current",
+        /// To nearest, ties away from zero.
+        NearestAway = "away",
+    }
+}
+
+/// The immediate of a floating-point op: its rule, and a selector of four bits whose meaning is the op's own. Where the
+/// op rounds to integral values the selector is a [`Rounding`], plus 8 if inexact results are not reported.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FpMode(pub u8);
+
+impl FpMode {
+    /// The rule with selector 0.
+    pub const fn new(rule: FpRule) -> Self {
+        FpMode((rule as u8) << 4)
+    }
+    /// The same rule with that selector (0 to 15).
+    pub const fn select(self, selector: u8) -> Self {
+        FpMode(self.0 & 0xf0 | selector & 15)
+    }
+    /// The same rule with that rounding.
+    pub const fn rounding(self, rounding: Rounding) -> Self {
+        self.select(rounding as u8)
+    }
+    /// The same, without reporting inexact results.
+    pub const fn quiet(self) -> Self {
+        FpMode(self.0 | 8)
+    }
+    /// The rule.
+    pub fn rule(self) -> FpRule {
+        FpRule::from_index(self.0 >> 4).unwrap_or(FpRule::X86)
+    }
+    /// The selector.
+    pub const fn selector(self) -> u8 {
+        self.0 & 15
+    }
+    /// The selector as a rounding, and whether inexact results are not reported.
+    pub fn as_rounding(self) -> (Rounding, bool) {
+        (Rounding::from_index(self.0 & 7).unwrap_or(Rounding::Current), self.0 & 8 != 0)
+    }
+    /// Whether the byte is a valid encoding.
+    pub const fn is_valid(self) -> bool {
+        self.0 >> 6 == 0
     }
 }

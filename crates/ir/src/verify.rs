@@ -164,7 +164,7 @@ impl Verifier<'_> {
         let in_table = |len: usize, what: &str| ensure(index < len, || format!("no {what} {index}"));
         match inst.op.info().imm {
             ImmKind::No => ensure(index == 0, || format!("`{}` has no immediate", inst.op)),
-            ImmKind::U8 => {
+            ImmKind::U8 | ImmKind::Fp => {
                 let operands = [self.region.value_type(inst.args[0]), self.region.value_type(inst.args[1])];
                 ensure(rules::small_imm(inst, operands), || {
                     format!("immediate {index} of `{}` is out of range", inst.op)

@@ -8,8 +8,10 @@
 //! Nothing is done at the start that a program does not need: no configuration is read, no logging framework is set up,
 //! and symbols are read only when something is to be logged.
 
+pub mod cpu;
 pub mod demo;
 pub mod end;
+pub mod gdb;
 pub mod listing;
 pub mod log;
 pub mod log_items;

@@ -14,17 +14,22 @@ pub struct Architecture {
     pub debian: Option<&'static str>,
     /// ELF machine number and class (1 is 32-bit, 2 is 64-bit).
     elf: (u16, u8),
+}
+
+impl Architecture {
     /// Whether this build runs its programs.
-    pub supported: bool,
+    pub fn is_supported(&self) -> bool {
+        isamorph_linux_user::arch::ALL.iter().any(|abi| abi.name() == self.name)
+    }
 }
 
 /// The architectures. `armhf` and `armel` are both `arm`.
 pub static ARCHITECTURES: &[Architecture] = &[
-    Architecture { name: "i386", debian: None, elf: (3, 1), supported: true },
-    Architecture { name: "x86_64", debian: Some("amd64"), elf: (62, 2), supported: false },
-    Architecture { name: "arm", debian: Some("armhf"), elf: (40, 1), supported: false },
-    Architecture { name: "arm", debian: Some("armel"), elf: (40, 1), supported: false },
-    Architecture { name: "aarch64", debian: Some("arm64"), elf: (183, 2), supported: false },
+    Architecture { name: "i386", debian: None, elf: (3, 1) },
+    Architecture { name: "x86_64", debian: Some("amd64"), elf: (62, 2) },
+    Architecture { name: "arm", debian: Some("armhf"), elf: (40, 1) },
+    Architecture { name: "arm", debian: Some("armel"), elf: (40, 1) },
+    Architecture { name: "aarch64", debian: Some("arm64"), elf: (183, 2) },
 ];
 
 /// Parts of QEMU other than user mode, without their prefix.
@@ -65,7 +70,7 @@ fn role(word: &str) -> Option<Role> {
     let plain = word.strip_suffix("-static").unwrap_or(word);
     if let Some(found) = architecture(plain) {
         let refused = || Role::Unsupported(format!("{plain}: {} programs", found.name));
-        return Some(if found.supported { Role::User(Some(found)) } else { refused() });
+        return Some(if found.is_supported() { Role::User(Some(found)) } else { refused() });
     }
     match word {
         "demo" => Some(Role::Demo),
@@ -99,22 +104,32 @@ impl Call {
     }
 }
 
-/// Refuses a program of an architecture that is known and not supported; whatever else it is, loading will tell.
+/// Machine and class of an ELF file.
+fn elf(program: &Path) -> Option<(u16, u8)> {
+    let mut start = [0; 20];
+    std::fs::File::open(program).and_then(|mut file| file.read_exact(&mut start)).ok()?;
+    start.starts_with(b"\x7fELF").then(|| (u16::from_le_bytes([start[18], start[19]]), start[4]))
+}
+
+/// The architecture whose program that is; nothing if it is not known, of which loading will tell more.
 ///
 /// # Errors
-/// Such a program.
-pub fn check_program(program: &Path) -> Result<(), End> {
-    let mut start = [0; 20];
-    let file = std::fs::File::open(program);
-    if file.and_then(|mut file| file.read_exact(&mut start)).is_err() || !start.starts_with(b"\x7fELF") {
-        return Ok(());
+/// It is one that is not supported, or not the one that was asked for under the command's `name`.
+pub fn architecture_of(
+    program: &Path,
+    wanted: Option<&'static Architecture>,
+    name: &str,
+) -> Result<Option<&'static Architecture>, End> {
+    let Some(elf) = elf(program) else { return Ok(wanted) };
+    if let Some(wanted) = wanted {
+        let message = format!("{name}: {}: Invalid ELF image for this architecture", program.display());
+        return if elf == wanted.elf { Ok(Some(wanted)) } else { Err(End::Failed { message, status: 255 }) };
     }
-    let elf = (u16::from_le_bytes([start[18], start[19]]), start[4]);
     match ARCHITECTURES.iter().find(|a| a.elf == elf) {
-        Some(found) if !found.supported => {
+        Some(found) if !found.is_supported() => {
             Err(End::unsupported(&format!("{}: {} programs", program.display(), found.name)))
         }
-        _ => Ok(()),
+        found => Ok(found),
     }
 }
 
@@ -161,12 +176,24 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_known() {
-        let names = ["x86_64", "arm", "aarch64", "amd64", "arm64", "armhf", "armel"];
-        for name in names.into_iter().chain(["system-x86_64", "system-arm", "img", "io", "nbd"]) {
+        let missing = ARCHITECTURES.iter().filter(|a| !a.is_supported());
+        let missing = missing.flat_map(|a| [Some(a.name), a.debian]).flatten();
+        for name in missing.chain(["system-x86_64", "system-arm", "img", "io", "nbd"]) {
             for line in [vec!["isamorph", name], vec![&format!("isamorph-{name}")], vec![&format!("qemu-{name}")]] {
                 assert!(matches!(call(&line).role, Role::Unsupported(_)), "{line:?}");
             }
         }
-        assert_eq!(call(&["qemu-armhf-static"]).role, Role::Unsupported("armhf: arm programs".to_owned()));
+    }
+
+    #[test]
+    fn every_architecture_that_runs_has_a_name() {
+        for abi in isamorph_linux_user::arch::ALL {
+            let found = ARCHITECTURES.iter().find(|a| a.name == abi.name()).expect("a name");
+            assert_eq!(found.elf.0, abi.elf_machine());
+            for name in [Some(found.name), found.debian].into_iter().flatten() {
+                assert_eq!(user(&[&format!("qemu-{name}-static"), "prog"]), Some(found.name));
+                assert_eq!(user(&["isamorph", name, "prog"]), Some(found.name));
+            }
+        }
     }
 }

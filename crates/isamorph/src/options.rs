@@ -3,8 +3,11 @@
 //! The syntax is QEMU's: one dash or two, a value is the next argument, the first argument without a dash is the
 //! program, and what follows belongs to it. Environment variables are read first, so that options win.
 
+use crate::cpu;
 use crate::end::End;
+use crate::gdb::Stub;
 use crate::log_items::LogItems;
+use crate::names::Architecture;
 use crate::value;
 use isamorph_engine::Kind;
 use std::ffi::{OsStr, OsString};
@@ -14,6 +17,12 @@ use std::path::PathBuf;
 /// What the options say.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// The architecture, if it is known without the program.
+    pub architecture: Option<&'static Architecture>,
+    /// The gdb stub.
+    pub gdb: Option<Stub>,
+    /// The CPU model.
+    pub cpu: Option<OsString>,
     /// Directory with the guest's libraries and files.
     pub sysroot: Option<PathBuf>,
     /// Size of the guest's stack in bytes.
@@ -113,13 +122,14 @@ macro_rules! options {
 
 options! {
     "h" | "help"; once; "print this help" => |_, _| Err(End::Help);
-    "g" <"port|path"> QEMU_GDB; once; "wait for gdb at a port or socket (not supported yet)"
-        => |_, _| Err(End::unsupported("-g"));
+    "g" <"port|path"> QEMU_GDB; once; "wait for gdb at a port or socket; with ',suspend=n' run meanwhile"
+        => |s, v| { s.gdb = Some(Stub::parse(v)?); Ok(()) };
     "L" <"path"> QEMU_LD_PREFIX; inherited; "look for the guest's absolute paths below this directory first"
         => |s, v| { s.sysroot = Some(v.into()); Ok(()) };
     "s" <"size"> QEMU_STACK_SIZE; inherited; "size of the guest's stack in bytes; suffixes K, M, G"
         => |s, v| { s.stack_size = Some(value::size("-s", v)?); Ok(()) };
-    "cpu" <"model"> QEMU_CPU; inherited; "CPU model; 'help' lists them" => |_, v| value::cpu_model(v);
+    "cpu" <"model"> QEMU_CPU; once; "CPU model; 'help' lists them"
+        => |s, v| { s.cpu = Some(v.into()); cpu::check(v, s.architecture) };
     "E" <"var=value"> QEMU_SET_ENV; once; "set variables of the guest's environment; several with commas"
         => |s, v| { s.environment.extend(value::list(v).map(EnvironmentEdit::Set)); Ok(()) };
     "U" <"var"> QEMU_UNSET_ENV; once; "unset variables of the guest's environment; several with commas"

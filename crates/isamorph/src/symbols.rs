@@ -1,8 +1,8 @@
 //! Names of the guest's functions, for logs.
 
 use isamorph_ram::UserSpace;
-use object::elf::FileHeader32;
-use object::read::elf::{FileHeader as _, ProgramHeader as _, Sym as _};
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::elf::{FileHeader, ProgramHeader as _, Sym as _};
 use object::{LittleEndian, elf};
 use std::path::Path;
 
@@ -46,12 +46,25 @@ impl Symbols {
 
 /// Adds the functions of a file that is mapped from `start` on.
 fn add(path: &Path, start: u64, symbols: &mut Vec<Symbol>) -> Result<(), Box<dyn std::error::Error>> {
-    let data = std::fs::read(path)?;
-    let data = &*data;
-    let header = FileHeader32::<LittleEndian>::parse(data)?;
+    let data = &*std::fs::read(path)?;
+    match object::FileKind::parse(data)? {
+        object::FileKind::Elf64 => add_class::<FileHeader64<LittleEndian>>(data, start, symbols),
+        _ => add_class::<FileHeader32<LittleEndian>>(data, start, symbols),
+    }
+}
+
+/// The same for a file of one class.
+fn add_class<H: FileHeader<Endian = LittleEndian>>(
+    data: &[u8],
+    start: u64,
+    symbols: &mut Vec<Symbol>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let header = H::parse(data)?;
     let order = header.endian()?;
     let loads = header.program_headers(order, data)?.iter().filter(|p| p.p_type(order) == elf::PT_LOAD);
-    let lowest = loads.map(|p| u64::from(p.p_vaddr(order))).min().unwrap_or(0);
+    let lowest = loads.map(|p| p.p_vaddr(order).into()).min().unwrap_or(0);
+    // Bit 0 of an Arm function's address tells its instruction set (AAELF32, "Symbol values").
+    let mask = if header.e_machine(order) == elf::EM_ARM { !1 } else { u64::MAX };
     let bias = start.wrapping_sub(lowest & !(isamorph_ram::PAGE - 1));
     let sections = header.sections(order, data)?;
     let mut table = sections.symbols(order, data, elf::SHT_SYMTAB)?;
@@ -59,7 +72,7 @@ fn add(path: &Path, start: u64, symbols: &mut Vec<Symbol>) -> Result<(), Box<dyn
         table = sections.symbols(order, data, elf::SHT_DYNSYM)?;
     }
     for symbol in table.iter().filter(|s| s.st_type() == elf::STT_FUNC && !s.is_undefined(order)) {
-        let start = bias.wrapping_add(symbol.st_value(order).into());
+        let start = bias.wrapping_add(symbol.st_value(order).into()) & mask;
         let end = start.saturating_add(symbol.st_size(order).into());
         let name = String::from_utf8_lossy(symbol.name(order, table.strings())?).into_owned();
         symbols.push(Symbol { start, end, name });

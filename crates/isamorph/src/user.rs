@@ -1,6 +1,8 @@
 //! User mode: runs one program.
 
+use crate::cpu;
 use crate::end::End;
+use crate::gdb::Stub;
 use crate::log::Log;
 use crate::log_items::LogItems;
 use crate::names::{self, Call, Role};
@@ -35,7 +37,8 @@ const AT_FLAGS_PRESERVE_ARGV0: u64 = 1;
 /// Why it cannot be run, or what else was asked for.
 pub fn run(call: Call) -> Result<Infallible, End> {
     let Call { name, role, preserves_argv0, mut arguments } = call;
-    let mut settings = Settings::default();
+    let Role::User(wanted) = role else { return Err(End::unsupported(&name)) };
+    let mut settings = Settings { architecture: wanted, ..Settings::default() };
     settings.take_environment(|variable| std::env::var_os(variable))?;
     let options = settings.take_arguments(&arguments)?;
     arguments.drain(..options);
@@ -48,13 +51,13 @@ pub fn run(call: Call) -> Result<Infallible, End> {
         arguments.remove(0);
     }
     check_file(&program)?;
-    if role == Role::User(None) {
-        names::check_program(&program)?;
-    }
     let runner = Arc::new(Runner::new(&settings)?);
+    let architecture = names::architecture_of(&program, wanted, &name)?;
+    settings.cpu.as_deref().map_or(Ok(()), |model| cpu::check(model, architecture))?;
+    let model = settings.cpu.clone();
     let options = runner.clone().options(settings, program, arguments)?;
-    isamorph_linux_user::run(options, &|space, guest| runner.make_accel(space, guest))
-        .map_err(|e| start_error(&name, &e))
+    let make_accel = |space, guest| runner.make_accel(space, cpu::processor(model.as_deref(), guest));
+    isamorph_linux_user::run(options, &make_accel).map_err(|e| start_error(&name, &e))
 }
 
 /// Refuses what the kernel would not execute.
@@ -127,6 +130,7 @@ impl Runner {
     ) -> Result<Options, End> {
         let mut options = Options::new(program, c_strings(arguments)?, environment(&settings.environment)?);
         options.emulator_args.extend(settings.inherited());
+        options.debugger = settings.gdb.as_ref().map(Stub::listen).transpose()?;
         options.argv0 = settings.argv0.map(c_string).transpose()?;
         options.sysroot = settings.sysroot;
         options.stack_size = settings.stack_size;
@@ -205,14 +209,16 @@ fn environment(edits: &[EnvironmentEdit]) -> Result<Vec<CString>, End> {
 
 /// The guest's mappings in the form of QEMU's `-d page`.
 fn mappings(space: &UserSpace) -> String {
-    let mut text = format!("guest_base  {:#x}\nstart    end      size     prot\n", space.host_base());
+    let width = if space.limit() > 1 << 32 { 16 } else { 8 };
+    let mut text = format!("guest_base  {:#x}\n", space.host_base());
+    let _ = writeln!(text, "{:<width$} {:<width$} {:<width$} prot", "start", "end", "size");
     for region in space.regions() {
         let letter = |bit, letter| if region.prot & bit != 0 { letter } else { '-' };
         let prot: String = [letter(libc::PROT_READ, 'r'), letter(libc::PROT_WRITE, 'w'), letter(libc::PROT_EXEC, 'x')]
             .iter()
             .collect();
         let (start, end) = (region.start, region.end);
-        let _ = writeln!(text, "{start:08x}-{end:08x} {:08x} {prot}", end - start);
+        let _ = writeln!(text, "{start:0width$x}-{end:0width$x} {:0width$x} {prot}", end - start);
     }
     text
 }

@@ -65,27 +65,6 @@ pub fn mebibytes(option: &str, value: &OsStr) -> Result<usize, End> {
     bytes.ok_or_else(|| invalid(option, value))
 }
 
-/// The CPU models: names with descriptions.
-const MODELS: &[(&str, &str)] =
-    &[("max", "every feature that is translated"), ("qemu32", "the same; the name of QEMU's default")];
-
-/// A CPU model. All that exist are the same processor.
-///
-/// # Errors
-/// There is none of that name, or features are asked for, or the list.
-pub fn cpu_model(value: &OsStr) -> Result<(), End> {
-    let value = value.to_string_lossy();
-    if value == "help" || value == "?" {
-        let lines = MODELS.iter().map(|(name, what)| format!("  {name:<20} {what}\n"));
-        return Err(End::Text(format!("Available CPUs:\n{}", lines.collect::<String>())));
-    }
-    let (model, features) = value.split_once(',').unwrap_or((&value, ""));
-    if !MODELS.iter().any(|(name, _)| *name == model) {
-        return Err(End::failed(format!("qemu: unable to find CPU model '{model}'")));
-    }
-    if features.is_empty() { Ok(()) } else { Err(End::unsupported(&format!("-cpu {model}: feature '{features}'"))) }
-}
-
 /// A map of real-time signals: `GUEST HOST COUNT`, repeated, as numbers.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The built command: names, messages, exit statuses, logs, and what programs see.
 
 use isamorph::demo::{INSNS_PER_ROUND, PROGRAM};
+use isamorph::names::ARCHITECTURES;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -115,13 +116,12 @@ fn names_and_versions() {
         let help = run("isamorph", &arguments.map(os));
         assert!(help.status.success() && stdout(&help).contains("QEMU_LD_PREFIX"), "{arguments:?}");
     }
-    assert_fails(
-        &run("isamorph", &[os("arm"), os("x")]),
-        1,
-        "isamorph: arm: arm programs: not supported yet by this build",
-    );
-    let refused = run("qemu-aarch64-static", &[os("x")]);
-    assert_fails(&refused, 1, "qemu-aarch64-static: aarch64: aarch64 programs: not supported yet by this build");
+    for missing in ARCHITECTURES.iter().filter(|a| !a.is_supported()).map(|a| a.name) {
+        let refused = format!("{missing}: {missing} programs: not supported yet by this build");
+        assert_fails(&run("isamorph", &[os(missing), os("x")]), 1, &format!("isamorph: {refused}"));
+        let name = format!("qemu-{missing}-static");
+        assert_fails(&run(&name, &[os("x")]), 1, &format!("{name}: {refused}"));
+    }
     let refused = run("qemu-system-x86_64", &[]);
     assert_fails(&refused, 1, "qemu-system-x86_64: system-x86_64: not supported yet by this build");
 }
@@ -132,11 +132,19 @@ fn wrong_command_lines() {
     assert_fails(&run("qemu-i386", &[os("-strace")]), 1, "qemu: no user program specified");
     assert_fails(&run("qemu-i386", &[os("-foo"), os("x")]), 1, "qemu: unknown option 'foo'");
     assert_fails(&run("qemu-i386", &[os("-L")]), 1, "qemu: missing argument for option 'L'");
-    assert_fails(&run("qemu-i386", &["-cpu", "foo", "x"].map(os)), 1, "qemu: unable to find CPU model 'foo'");
-    assert_fails(&run("qemu-i386", &["-g", "1234", "x"].map(os)), 1, "-g: not supported yet by this build");
+    for model in ["foo", "cortex-a53"] {
+        let message = format!("qemu: unable to find CPU model '{model}'");
+        assert_fails(&run("qemu-i386", &["-cpu", model, "x"].map(os)), 1, &message);
+    }
+    let folder = Folder::new("model");
+    let program = folder.demo();
+    let message = "qemu: unable to find CPU model 'cortex-a53'";
+    assert_fails(&run("isamorph", &[os("-cpu"), os("cortex-a53"), program.as_os_str()]), 1, message);
+    let message = "qemu: -g: '70000' is no port and no path";
+    assert_fails(&run("qemu-i386", &["-g", "70000", "x"].map(os)), 1, message);
     let log = run("qemu-i386", &["-D", "/nowhere/log", "/bin/sh"].map(os));
     assert_fails(&log, 1, "qemu: Error opening logfile /nowhere/log: No such file or directory");
-    assert_fails(&output(named("qemu-i386").env("QEMU_GDB", "1").arg("x")), 1, "-g: not supported yet by this build");
+    assert_fails(&output(named("qemu-i386").env("QEMU_GDB", "70000").arg("x")), 1, message);
 }
 
 /// An ELF header for i386, with nothing behind it.
@@ -203,14 +211,26 @@ fn damaged_elf_files() {
 #[test]
 fn programs_of_other_architectures() {
     let folder = Folder::new("other");
-    let mut bytes = PROGRAM.to_vec();
-    (bytes[4], bytes[18]) = (2, 62);
-    let path = folder.file("x86_64", &bytes);
-    let text = path.display();
-    let refused = format!("{text}: x86_64 programs: not supported yet by this build");
-    assert_fails(&run("isamorph", &[path.as_os_str()]), 1, &refused);
-    let invalid = format!("qemu-i386: {text}: Invalid ELF image for this architecture");
-    assert_fails(&run("qemu-i386", &[path.as_os_str()]), 255, &invalid);
+    // RISC-V, which is none of the known ones.
+    for (name, machine, class) in [("x86_64", 62, 2), ("arm", 40, 1), ("aarch64", 183, 2), ("riscv", 243, 2)] {
+        let mut bytes = PROGRAM.to_vec();
+        (bytes[4], bytes[18]) = (class, machine);
+        let path = folder.file(name, &bytes);
+        let text = path.display();
+        let invalid = |command: &str| {
+            let message = format!("{command}: {text}: Invalid ELF image for this architecture");
+            assert_fails(&run(command, &[path.as_os_str()]), 255, &message);
+        };
+        invalid("qemu-i386");
+        match ARCHITECTURES.iter().find(|a| a.name == name) {
+            None => invalid("isamorph"),
+            Some(known) if known.is_supported() => {}
+            Some(_) => {
+                let refused = format!("{text}: {name} programs: not supported yet by this build");
+                assert_fails(&run("isamorph", &[path.as_os_str()]), 1, &refused);
+            }
+        }
+    }
 }
 
 #[test]

@@ -157,11 +157,11 @@ fn wrong_lines_are_refused() {
     assert_eq!(message("-"), "qemu: unknown option ''");
     assert_eq!(message("-strace -L"), "qemu: missing argument for option 'L'");
     assert_eq!(message("-cpu foo"), "qemu: unable to find CPU model 'foo'");
-    assert_eq!(message("-cpu max,-sse2"), "-cpu max: feature '-sse2': not supported yet by this build");
+    assert_eq!(message("-cpu max,+avx"), "-cpu max: feature '+avx': not supported yet by this build");
     assert!(message("-d foo").starts_with("qemu: unknown log item 'foo'\nLog items"));
     assert_eq!(message("-d in_asm,mmu"), "-d mmu: not supported yet by this build");
     assert_eq!(message("-d trace:x"), "-d trace:x: not supported yet by this build");
-    for refused in ["-g 1234", "-trace x", "-plugin x", "-jitdump"] {
+    for refused in ["-trace x", "-plugin x", "-jitdump"] {
         let name = refused.split(' ').next().expect("a name");
         assert_eq!(message(refused), format!("{name}: not supported yet by this build"));
     }
@@ -189,7 +189,7 @@ fn help_is_a_reason_to_end() {
 fn executed_programs_get_the_same_options() {
     let settings = parsed("-L /one -L /sys -strace -0 name -E A=1 -U B -D log -stats -cpu max -accel tcg,tb-size=2");
     let inherited = settings.inherited();
-    assert_eq!(inherited, arguments("-L /sys -strace -D log -stats -cpu max -accel tcg,tb-size=2 -log-append"));
+    assert_eq!(inherited, arguments("-L /sys -strace -D log -stats -accel tcg,tb-size=2 -log-append"));
     let mut again = Settings::default();
     assert_eq!(again.take_arguments(&inherited), Ok(inherited.len()));
     assert_eq!(again.inherited(), inherited);

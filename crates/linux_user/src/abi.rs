@@ -22,6 +22,8 @@ pub struct Layout {
     pub pie_base: u64,
     /// Size of a page, bytes.
     pub page: u64,
+    /// Smallest stack that a signal handler can run on (`AT_MINSIGSTKSZ`).
+    pub signal_stack: u64,
 }
 
 /// A fault as signal frames and core files show it.
@@ -59,8 +61,16 @@ pub trait Abi: Send + Sync {
     fn hwcap(&self) -> [u64; 2];
     /// Value of `AT_PLATFORM`.
     fn platform(&self) -> &'static str;
+    /// What `/proc/cpuinfo` says; none for what the host's says.
+    fn cpuinfo(&self) -> Option<String> {
+        None
+    }
     /// Code of a page with the signal return trampolines of programs that bring none.
     fn trampoline(&self) -> &'static [u8];
+    /// A page at a fixed address with code of the kernel that programs call, and what is in it.
+    fn fixed_page(&self) -> Option<(u64, Vec<u8>)> {
+        None
+    }
 
     /// The state in which a program starts at `entry` with the stack at `sp`.
     fn start(&self, entry: u64, sp: u64) -> Box<CpuState>;
@@ -85,6 +95,11 @@ pub trait Abi: Send + Sync {
     /// The signal of an exception, with its siginfo. `last` is the record of the exception before, of which an
     /// exception without an address keeps the address.
     fn trap(&self, state: &CpuState, trap: Trap, last: FaultRecord) -> (SigInfo, FaultRecord);
+    /// Serves a jump to an address at which the kernel has code that is not in the guest's memory; the program counter
+    /// is there. `false` if there is none.
+    fn enter_kernel_page(&self, _: &mut Cx) -> bool {
+        false
+    }
     /// Builds a signal frame on the guest's stack and enters the handler.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The loop of a guest thread: runs its code and serves what stopped it.
 
+use crate::debug::Event;
 use crate::errno::{ENOSYS, Errno, is_internal};
 use crate::signal::deliver::Interrupted;
 use crate::signal::info::SigInfo;
@@ -14,12 +15,15 @@ impl Cx {
     pub fn run(&mut self) -> i32 {
         while self.task.exited.is_none() {
             self.deliver_signals(None);
-            match self.vcpu.run() {
-                Stop::Syscall(code) => self.syscall(code),
-                Stop::Trap(trap) => self.raise_trap(trap),
+            match self.run_code() {
+                Some(Stop::Syscall(code)) => self.syscall(code),
+                Some(Stop::Trap(trap)) => self.raise_trap(trap),
                 // `hlt` is privileged: user programs get a general protection fault.
-                Stop::Halt => self.force(SigInfo::kernel(libc::SIGSEGV)),
-                Stop::Interrupted => {}
+                Some(Stop::Halt) => self.force(SigInfo::kernel(libc::SIGSEGV)),
+                Some(Stop::Breakpoint) => {
+                    self.report(Event::Breakpoint);
+                }
+                Some(Stop::Interrupted) | None => {}
             }
         }
         self.task.exited.unwrap_or(0)
@@ -31,7 +35,15 @@ impl Cx {
         let Some((nr, raw)) = abi.syscall(self.state(), code) else {
             return self.force(SigInfo::kernel(libc::SIGSEGV));
         };
-        let result = self.dispatch(nr, raw);
+        let debugger = self.debugger();
+        if let Some(debugger) = &debugger {
+            debugger.in_call(self, true);
+        }
+        let result = self.screen(nr, raw).and_then(|()| self.dispatch(nr, raw));
+        // A `vfork` or `fork` child comes back here, too.
+        if let Some(debugger) = debugger.filter(|_| self.task.exited.is_none()) {
+            debugger.in_call(self, false);
+        }
         match result {
             Err(error) if is_internal(error) && error != crate::errno::NO_RESULT => {
                 self.deliver_signals(Some(Interrupted { nr, error }));
@@ -46,7 +58,7 @@ impl Cx {
             strace::unknown(self, nr);
             return Err(ENOSYS);
         };
-        let args = row.canonical(raw, self.model().long as u32);
+        let args = row.canonical(raw, self.model());
         if !self.options().strace {
             return self.serve(row, args);
         }

@@ -113,7 +113,7 @@ pub struct Image {
     pub segments: Vec<Segment>,
     /// Path of the interpreter.
     pub interpreter: Option<Vec<u8>>,
-    /// Whether the stack must be executable: `PT_GNU_STACK` says so, or is not there.
+    /// Whether the stack must be executable: `PT_GNU_STACK` says so, or a 32-bit program does not have it.
     pub executable_stack: bool,
     /// Largest alignment that a segment asks for.
     pub align: u64,
@@ -170,7 +170,7 @@ impl Image {
             phentsize: header.phentsize.into(),
             phnum: headers.len() as u64,
             interpreter: interpreter.map(|p| read_interpreter(file, size, p)).transpose()?,
-            executable_stack: stack.is_none_or(|p| p.flags & elf::PF_X.0 != 0),
+            executable_stack: stack.map_or(model.long == 4, |p| p.flags & elf::PF_X.0 != 0),
             align: largest_align(&headers, abi.layout().page),
             segments,
         })

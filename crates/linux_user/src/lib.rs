@@ -14,6 +14,7 @@ pub mod abi;
 pub mod arch;
 pub mod convert;
 pub mod cpu_loop;
+pub mod debug;
 pub mod elf;
 pub mod errno;
 pub mod kernel;

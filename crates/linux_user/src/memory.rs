@@ -183,8 +183,12 @@ impl Cx {
         let mut out = Vec::with_capacity(count as usize);
         for [base, len] in self.read_array::<[Ulong; 2]>(addr, count)? {
             total = total.checked_add(len.0).filter(|t| *t <= i32::MAX as u64).ok_or(EINVAL)?;
-            let host = if len.0 == 0 { 0 } else { self.host_buffer(base.0, len.0, access)? };
-            out.push(libc::iovec { iov_base: host as *mut libc::c_void, iov_len: len.0 as usize });
+            let good = self.transferable(base.0, len.0, access);
+            let host = if len.0 == 0 { 0 } else { self.host_buffer(base.0, good, access)? };
+            out.push(libc::iovec { iov_base: host as *mut libc::c_void, iov_len: good as usize });
+            if good != len.0 {
+                break;
+            }
         }
         Ok(out)
     }

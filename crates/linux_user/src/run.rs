@@ -2,6 +2,7 @@
 
 use crate::abi::Abi;
 use crate::convert::path::Sysroot;
+use crate::debug::Debugger;
 use crate::elf::{self, ElfError, Image, Loaded, Place};
 use crate::errno::{EFAULT, Errno};
 use crate::signal::{SigSet, Sighand, TaskSignals, host};
@@ -57,6 +58,8 @@ pub struct Options {
     pub unimp: bool,
     /// Seed of the random bytes that the program gets at its start (`-seed`); none for the kernel's.
     pub seed: Option<u64>,
+    /// Debugs the program (`-g`).
+    pub debugger: Option<Arc<dyn Debugger>>,
     /// Called before the process ends, whichever way it is ended by the guest.
     pub at_exit: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -80,6 +83,7 @@ impl Options {
             log: None,
             unimp: false,
             seed: None,
+            debugger: None,
             at_exit: None,
         }
     }
@@ -156,6 +160,9 @@ pub fn run(options: Options, make_accel: MakeAccel<'_>) -> Result<Infallible, St
     let mut cx = prepare(options, make_accel, ignored)?;
     set_name(&cx.process.exe);
     cx.attach();
+    if let Some(debugger) = cx.debugger() {
+        debugger.process_starts(&mut cx);
+    }
     let status = cx.run();
     crate::sys::process::leave_main_thread(cx, status)
 }
@@ -171,7 +178,7 @@ fn prepare(options: Options, make_accel: MakeAccel<'_>, ignored: SigSet) -> Resu
     let sysroot = options.sysroot.as_deref().and_then(|p| Sysroot::new(p.as_os_str()));
     let Program { file, path, argv, image } = exec::open_program(&options, sysroot.as_ref())?;
     let abi = image.abi;
-    let addr_bits = if abi.model().long == 4 { 32 } else { 40 };
+    let addr_bits = if abi.model().long == 4 { 32 } else { 64 };
     let config = Config { addr_bits, base: options.guest_base, reserved: options.reserved_va };
     let space = Arc::new(UserSpace::new(config)?);
     let stack = set_up_stack(&space, abi, &options, image.executable_stack)?;
@@ -186,7 +193,7 @@ fn prepare(options: Options, make_accel: MakeAccel<'_>, ignored: SigSet) -> Resu
     let interpreter = interpreter.map(|name| load_interpreter(&space, name, abi, sysroot.as_ref())).transpose()?;
     // A program that is loaded among the mappings has its heap elsewhere, where it can grow.
     let heap = if image.relocatable && interpreter.is_none() { abi.layout().pie_base } else { program.end };
-    let trampoline = map_trampoline(&space, abi)?;
+    let trampoline = map_kernel_code(&space, abi)?;
 
     let start = stack::Start {
         abi,
@@ -213,6 +220,7 @@ fn prepare(options: Options, make_accel: MakeAccel<'_>, ignored: SigSet) -> Resu
         trampoline,
         personality: AtomicU64::new(0),
         limits: Mutex::default(),
+        seccomp: Default::default(),
         threads: AtomicU32::new(1),
         image: ranges,
         options,
@@ -236,7 +244,8 @@ fn set_up_stack(
     let limit = crate::sys::limits::host_limit(libc::RLIMIT_STACK).map_or(DEFAULT, |l| l.min(LARGEST));
     let size = options.stack_size.unwrap_or(limit);
     let stack = stack::map(space, abi, size, executable)?;
-    space.set_read_implies_exec(executable);
+    // Programs from before there were protections against execution are all 32-bit ones.
+    space.set_read_implies_exec(executable && abi.model().long == 4);
     space.set_mmap_base(stack.0.saturating_sub(STACK_GAP));
     Ok(stack)
 }
@@ -257,13 +266,20 @@ fn load_interpreter(
     elf::load(space, &file, &image, Place::Anywhere, &path).map_err(fail)
 }
 
-fn map_trampoline(space: &UserSpace, abi: &dyn Abi) -> Result<u64, StartError> {
+/// Maps the code that the kernel brings along; returns the address of the trampolines.
+fn map_kernel_code(space: &UserSpace, abi: &dyn Abi) -> Result<u64, StartError> {
     let page = abi.layout().page;
-    let request = MapRequest { len: page, prot: libc::PROT_READ | libc::PROT_WRITE, ..MapRequest::default() };
-    let at = space.map(&request)?;
-    space.write(at, abi.trampoline()).map_err(|_| EFAULT)?;
-    space.protect(at, page, libc::PROT_READ | libc::PROT_EXEC)?;
-    Ok(at)
+    let code = |request: MapRequest, bytes: &[u8]| -> Result<u64, StartError> {
+        let at = space.map(&MapRequest { len: page, prot: libc::PROT_READ | libc::PROT_WRITE, ..request })?;
+        space.write(at, bytes).map_err(|_| EFAULT)?;
+        space.protect(at, page, libc::PROT_READ | libc::PROT_EXEC)?;
+        Ok(at)
+    };
+    if let Some((addr, bytes)) = abi.fixed_page() {
+        let name = Some("[vectors]".into());
+        code(MapRequest { addr, fixed: true, name, ..MapRequest::default() }, &bytes)?;
+    }
+    code(MapRequest::default(), abi.trampoline())
 }
 
 fn random_bytes(seed: Option<u64>) -> Result<[u8; 16], Errno> {

@@ -14,9 +14,6 @@ use std::ffi::CString;
 const AT_HWCAP2: u64 = 26;
 const AT_MINSIGSTKSZ: u64 = 51;
 
-/// Smallest signal stack that a frame fits on: 512 bytes of FXSAVE image, the frame, alignment.
-const MIN_SIGNAL_STACK: u64 = 2048;
-
 /// Clock ticks per second that programs see (`USER_HZ`).
 const TICKS: u64 = 100;
 
@@ -49,16 +46,16 @@ pub fn map(space: &UserSpace, abi: &dyn Abi, size: u64, executable: bool) -> Res
     let top = layout.stack_top.min(space.limit());
     let size = size.next_multiple_of(layout.page).clamp(2 * layout.page, top / 2);
     let exec = if executable { libc::PROT_EXEC } else { 0 };
+    // A hint: in an address space that is shared with the host, something else may be there.
     let low = space.map(&MapRequest {
         addr: top - size,
         len: size,
         prot: libc::PROT_READ | libc::PROT_WRITE | exec,
-        fixed: true,
         host_flags: libc::MAP_NORESERVE,
         name: Some("[stack]".into()),
         ..MapRequest::default()
     })?;
-    Ok((low, top))
+    Ok((low, low + size))
 }
 
 /// Writes downwards from an address.
@@ -150,7 +147,7 @@ fn auxv(start: &Start<'_>, execfn: u64, platform: u64, random: u64) -> Vec<[u64;
         [AT_HWCAP2, hwcap2],
         [libc::AT_EXECFN, execfn],
         [libc::AT_PLATFORM, platform],
-        [AT_MINSIGSTKSZ, MIN_SIGNAL_STACK],
+        [AT_MINSIGSTKSZ, start.abi.layout().signal_stack],
         [libc::AT_NULL, 0],
     ]
 }

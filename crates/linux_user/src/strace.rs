@@ -81,7 +81,7 @@ fn pointer(value: u64, word: usize) -> String {
 
 fn argument(cx: &Cx, kind: Arg, value: u64, out: &mut String) {
     let text = match kind {
-        Arg::Int | Arg::Fd | Arg::Long | Arg::Off64 => (value as i64).to_string(),
+        Arg::Int | Arg::Fd | Arg::Long | Arg::Off64 | Arg::Split64 => (value as i64).to_string(),
         Arg::Uint | Arg::Size => value.to_string(),
         Arg::Hex => format!("{value:#x}"),
         Arg::Ptr if value == 0 => "NULL".to_owned(),

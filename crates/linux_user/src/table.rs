@@ -12,6 +12,7 @@
 //! takes, whatever the guest's word size: signed kinds sign-extended, unsigned kinds zero-extended to 64 bits, a
 //! 64-bit value that the guest passes in two registers joined into one. And they tell `-strace` how to print them.
 
+use crate::convert::Model;
 use crate::errno::Errno;
 use crate::task::Cx;
 
@@ -50,8 +51,11 @@ pub enum Arg {
     Ptr,
     /// The guest address of a string.
     Str,
-    /// A signed 64-bit value: two registers, low half first, on a 32-bit guest.
+    /// A signed 64-bit value. On a 32-bit guest it is in two registers, low half first, of which the first is an even
+    /// one where the data model aligns 64-bit values.
     Off64,
+    /// A signed 64-bit value that the call takes as two words wherever they are, low half first.
+    Split64,
     /// A file descriptor.
     Fd,
     /// A directory's file descriptor, or `AT_FDCWD`.
@@ -89,9 +93,22 @@ impl Arg {
             Arg::Int | Arg::Fd | Arg::DirFd | Arg::Whence | Arg::Clock | Arg::Signal | Arg::MaskHow => (true, 32),
             Arg::Uint | Arg::Mode | Arg::OpenFlags | Arg::AtFlags | Arg::Access | Arg::FutexOp => (false, 32),
             Arg::Long => (true, 0),
-            Arg::Off64 => (true, 64),
+            Arg::Off64 | Arg::Split64 => (true, 64),
             Arg::Size | Arg::Hex | Arg::Ptr | Arg::Str | Arg::Prot | Arg::MapFlags | Arg::CloneFlags => (false, 0),
         }
+    }
+}
+
+impl Arg {
+    /// Number of registers that it takes.
+    const fn registers(self, model: Model) -> usize {
+        if self.shape().1 == 64 && model.long == 4 { 2 } else { 1 }
+    }
+    /// Its first register when `next` is the first that is free: 64-bit values start in an even one where they are
+    /// aligned (AAPCS32, 6.4).
+    const fn first_register(self, next: usize, model: Model) -> usize {
+        let aligned = matches!(self, Arg::Off64) && model.long == 4 && model.align64 == 8;
+        if aligned { next.next_multiple_of(2) } else { next }
     }
 }
 
@@ -110,7 +127,7 @@ pub enum Ret {
 #[derive(Clone, Copy)]
 pub struct Row {
     /// Number of the call.
-    pub nr: u16,
+    pub nr: u32,
     /// Its name, as in the kernel's table.
     pub name: &'static str,
     /// What its arguments are.
@@ -122,25 +139,32 @@ pub struct Row {
 }
 
 impl Row {
-    /// Brings raw argument registers into canonical form. `word` is the size of a guest word in bytes.
-    pub fn canonical(&self, raw: [u64; 6], word: u32) -> [u64; 6] {
+    /// Brings raw argument registers into canonical form.
+    pub fn canonical(&self, raw: [u64; 6], model: Model) -> [u64; 6] {
         let mut out = [0; 6];
-        let mut regs = raw.into_iter();
+        let mut next = 0;
         for (slot, kind) in out.iter_mut().zip(self.args) {
-            let low = regs.next().unwrap_or(0);
+            next = kind.first_register(next, model);
+            let word = |at: usize| raw.get(at).copied().unwrap_or(0);
             let (signed, width) = kind.shape();
-            *slot = match (width, word) {
-                (64, 4) => low & 0xffff_ffff | regs.next().unwrap_or(0) << 32,
-                (64, _) | (0, 8) => low,
-                _ if signed => low as i32 as u64,
-                _ => u64::from(low as u32),
+            *slot = match (width, model.long) {
+                (64, 4) => word(next) & 0xffff_ffff | word(next + 1) << 32,
+                (64, _) | (0, 8) => word(next),
+                _ if signed => word(next) as i32 as u64,
+                _ => u64::from(word(next) as u32),
             };
+            next += kind.registers(model);
         }
         out
     }
+    /// Registers that the arguments take up to the end of the last.
+    pub fn registers(&self, model: Model) -> usize {
+        self.args.iter().fold(0, |next, kind| kind.first_register(next, model) + kind.registers(model))
+    }
 }
 
-/// One past the highest number that a table may hold.
+/// One past the highest number that is found by index. Rows with higher ones, which an architecture may have a few of,
+/// are the last of its table.
 pub const MAX_CALLS: usize = 512;
 
 /// The system calls of a guest architecture.
@@ -150,22 +174,28 @@ pub struct SyscallTable {
 }
 
 impl SyscallTable {
-    /// A table of these rows. Numbers beyond [`MAX_CALLS`] and numbers that occur twice do not compile.
+    /// A table of these rows. Numbers that occur twice, and low numbers after high ones, do not compile.
     pub const fn new(rows: &'static [Row]) -> Self {
         let mut index = [u16::MAX; MAX_CALLS];
         let mut i = 0;
         while i < rows.len() {
             let slot = rows[i].nr as usize;
-            assert!(index[slot] == u16::MAX, "a system call number occurs twice");
-            index[slot] = i as u16;
+            if slot < MAX_CALLS {
+                assert!(index[slot] == u16::MAX, "a system call number occurs twice");
+                index[slot] = i as u16;
+            }
+            assert!(i == 0 || slot < MAX_CALLS || rows[i - 1].nr < rows[i].nr, "high numbers are not in order");
+            assert!(i == 0 || slot >= MAX_CALLS || (rows[i - 1].nr as usize) < MAX_CALLS, "a low number is at the end");
             i += 1;
         }
         SyscallTable { rows, index }
     }
     /// The row of a number.
     pub fn get(&self, nr: u64) -> Option<&'static Row> {
-        let at = *self.index.get(usize::try_from(nr).ok()?)?;
-        self.rows.get(usize::from(at))
+        match usize::try_from(nr).ok().and_then(|nr| self.index.get(nr)) {
+            Some(at) => self.rows.get(usize::from(*at)),
+            None => self.rows.iter().rev().take_while(|r| r.nr as usize >= MAX_CALLS).find(|r| u64::from(r.nr) == nr),
+        }
     }
     /// All rows.
     pub fn rows(&self) -> &'static [Row] {
@@ -207,19 +237,42 @@ mod tests {
 
     #[test]
     fn signed_kinds_are_sign_extended() {
-        let out = row(&[Arg::Int, Arg::Uint, Arg::Long, Arg::Ptr]).canonical([0xffff_ffff; 6], 4);
+        let out = row(&[Arg::Int, Arg::Uint, Arg::Long, Arg::Ptr]).canonical([0xffff_ffff; 6], Model::I386);
         assert_eq!(out, [u64::MAX, 0xffff_ffff, u64::MAX, 0xffff_ffff, 0, 0]);
     }
 
     #[test]
     fn a_pair_of_registers_is_one_argument() {
-        let out = row(&[Arg::Fd, Arg::Off64, Arg::Int]).canonical([3, 0x89ab_cdef, 0x0123_4567, 9, 0, 0], 4);
+        let out = row(&[Arg::Fd, Arg::Off64, Arg::Int]).canonical([3, 0x89ab_cdef, 0x0123_4567, 9, 0, 0], Model::I386);
         assert_eq!(out, [3, 0x0123_4567_89ab_cdef, 9, 0, 0, 0]);
     }
 
     #[test]
+    fn a_pair_is_aligned_where_the_abi_says() {
+        let raw = [3, 0xdead, 0x89ab_cdef, 0x0123_4567, 9, 0];
+        let aligned = row(&[Arg::Fd, Arg::Off64, Arg::Int]);
+        assert_eq!(aligned.canonical(raw, Model::ARM), [3, 0x0123_4567_89ab_cdef, 9, 0, 0, 0]);
+        assert_eq!((aligned.registers(Model::ARM), aligned.registers(Model::I386)), (5, 4));
+        let split = row(&[Arg::Fd, Arg::Split64]);
+        assert_eq!(split.canonical([3, 1, 2, 0, 0, 0], Model::ARM), [3, 2 << 32 | 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn high_numbers_are_found() {
+        static ROWS: [Row; 2] = [
+            Row { nr: 5, name: "low", args: &[], ret: Ret::Int, handler: Handler::Host(0) },
+            Row { nr: 0xf0002, name: "high", args: &[], ret: Ret::Int, handler: Handler::Host(0) },
+        ];
+        static TABLE: SyscallTable = SyscallTable::new(&ROWS);
+        assert_eq!(TABLE.get(0xf0002).map(|r| r.name), Some("high"));
+        assert_eq!(TABLE.get(5).map(|r| r.name), Some("low"));
+        assert!(TABLE.get(6).is_none() && TABLE.get(0xf0003).is_none() && TABLE.get(u64::MAX).is_none());
+    }
+
+    #[test]
     fn a_wide_guest_needs_no_pairs() {
-        let out = row(&[Arg::Off64, Arg::Long, Arg::Int]).canonical([1 << 40, u64::MAX, 1 << 32 | 7, 0, 0, 0], 8);
+        let out =
+            row(&[Arg::Off64, Arg::Long, Arg::Int]).canonical([1 << 40, u64::MAX, 1 << 32 | 7, 0, 0, 0], Model::LP64);
         assert_eq!(out, [1 << 40, u64::MAX, 7, 0, 0, 0]);
     }
 }

@@ -4,8 +4,10 @@ use crate::Options;
 use crate::abi::{Abi, FaultRecord};
 use crate::convert::Model;
 use crate::convert::path::Sysroot;
+use crate::debug::Going;
 use crate::signal::{Sighand, TaskSignals};
 use crate::sync::Mutex;
+use crate::sys::seccomp;
 use isamorph_accel::{Accel, Vcpu};
 use isamorph_ir::{CpuState, RegTable};
 use isamorph_ram::UserSpace;
@@ -36,6 +38,8 @@ pub struct Process {
     pub personality: AtomicU64,
     /// Limits that are kept here instead of being set on the host, see [`crate::sys::limits`].
     pub limits: Mutex<[Option<(u64, u64)>; 2]>,
+    /// Filters of system calls that a thread set for all.
+    pub seccomp: seccomp::Shared,
     /// Threads that have not ended.
     pub threads: AtomicU32,
     /// Where the initial stack, arguments and environment are, for `/proc/self` files.
@@ -78,12 +82,16 @@ pub struct Task {
     pub signals: TaskSignals,
     /// What signals do. Shared by the threads of a process; a `vfork` child has its own copy.
     pub sighand: Arc<Sighand>,
+    /// Filters of its system calls.
+    pub seccomp: seccomp::Own,
     /// The last exception.
     pub fault: FaultRecord,
     /// Whether this thread is a `vfork` child that borrows its parent's memory.
     pub vforked: bool,
     /// Memory that an `execve` needed; a `vfork` child leaves it to its parent to free.
     pub exec_memory: Vec<CString>,
+    /// What its debugger told it.
+    pub going: Going,
     /// The status with which the thread ends, once it has made its `exit` call.
     pub exited: Option<i32>,
 }
@@ -97,9 +105,11 @@ impl Task {
             robust_list: 0,
             signals,
             sighand,
+            seccomp: seccomp::Own::default(),
             fault: FaultRecord::default(),
             vforked: false,
             exec_memory: Vec::new(),
+            going: Going::default(),
             exited: None,
         }
     }

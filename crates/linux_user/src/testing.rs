@@ -1,8 +1,9 @@
 //! A guest process without a program, for tests of system calls.
 
+use crate::abi::Abi;
 use crate::arch::i386::I386;
+use crate::convert::Record;
 use crate::convert::path::Sysroot;
-use crate::convert::{Model, Record};
 use crate::run::Options;
 use crate::signal::{SigSet, Sighand, TaskSignals};
 use crate::sync::Mutex;
@@ -26,6 +27,9 @@ struct Scripted {
 }
 
 impl Vcpu for Scripted {
+    fn step(&mut self) -> Option<Stop> {
+        Some(self.run())
+    }
     fn run(&mut self) -> Stop {
         (self.script)(&mut self.state)
     }
@@ -44,6 +48,7 @@ impl Vcpu for Scripted {
 struct Scripts(Script);
 
 impl Accel for Scripts {
+    fn set_breakpoint(&self, _pc: u64, _on: bool) {}
     fn vcpu(&self, state: Box<CpuState>) -> Box<dyn Vcpu> {
         Box::new(Scripted { state, exit: AtomicU32::new(0), script: self.0 })
     }
@@ -60,11 +65,12 @@ impl Accel for Scripts {
 const SCRATCH: u64 = 0x0800_0000;
 const SCRATCH_LEN: u64 = 1 << 20;
 
-/// An i386 process whose system calls can be made by name.
+/// A process, usually of i386, whose system calls can be made by name.
 pub struct TestGuest {
     /// Its only thread.
     pub cx: Cx,
     next: u64,
+    end: u64,
 }
 
 impl TestGuest {
@@ -72,19 +78,27 @@ impl TestGuest {
         Self::with_sysroot(None)
     }
     pub fn with_sysroot(sysroot: Option<&Path>) -> Self {
-        Self::build(sysroot, |_| Stop::Halt)
+        Self::build(&I386, sysroot, |_| Stop::Halt)
     }
     /// A process whose processors follow the script.
     pub fn scripted(script: Script) -> Self {
-        Self::build(None, script)
+        Self::build(&I386, None, script)
     }
-    fn build(sysroot: Option<&Path>, script: Script) -> Self {
-        let space = Arc::new(UserSpace::new(Config::default()).expect("an address space"));
+    /// A process of another architecture, with its registers as at the start of a program.
+    pub fn of(abi: &'static dyn Abi) -> Self {
+        let mut g = Self::build(abi, None, |_| Stop::Halt);
+        *g.cx.state_mut() = *abi.start(0, 0);
+        g
+    }
+    fn build(abi: &'static dyn Abi, sysroot: Option<&Path>, script: Script) -> Self {
+        let config = Config { addr_bits: abi.guest().table().addr_bits, ..Config::default() };
+        let space = Arc::new(UserSpace::new(config).expect("an address space"));
         let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let request = MapRequest { addr: SCRATCH, len: SCRATCH_LEN, prot, fixed: true, ..MapRequest::default() };
-        space.map(&request).expect("scratch memory");
+        let fixed = abi.model().long == 4;
+        let request = MapRequest { addr: SCRATCH, len: SCRATCH_LEN, prot, fixed, ..MapRequest::default() };
+        let scratch = space.map(&request).expect("scratch memory");
         let process = Process {
-            abi: &I386,
+            abi,
             accel: Arc::new(Scripts(script)),
             exe: "/bin/guest-program".into(),
             sysroot: sysroot.and_then(|p| Sysroot::new(p.as_os_str())),
@@ -92,6 +106,7 @@ impl TestGuest {
             trampoline: 0,
             personality: 0.into(),
             limits: Mutex::default(),
+            seccomp: Default::default(),
             threads: AtomicU32::new(1),
             image: ImageRanges::default(),
             options: Options::new("/bin/guest-program", Vec::new(), Vec::new()),
@@ -99,13 +114,14 @@ impl TestGuest {
         };
         let vcpu = process.accel.vcpu(CpuState::new());
         let task = Task::new(TaskSignals::new(SigSet::EMPTY), Arc::new(Sighand::new(SigSet::EMPTY)));
-        TestGuest { cx: Cx { process: Arc::new(process), task, vcpu }, next: SCRATCH }
+        let (next, end) = (scratch, scratch + SCRATCH_LEN);
+        TestGuest { cx: Cx { process: Arc::new(process), task, vcpu }, next, end }
     }
     /// Fresh guest memory, aligned to 16.
     pub fn room(&mut self, len: usize) -> u64 {
         let at = self.next;
         self.next = (at + len as u64).next_multiple_of(16);
-        assert!(self.next <= SCRATCH + SCRATCH_LEN, "scratch memory is used up");
+        assert!(self.next <= self.end, "scratch memory is used up");
         at
     }
     /// Bytes in guest memory.
@@ -120,7 +136,7 @@ impl TestGuest {
     }
     /// A structure in guest memory.
     pub fn put_record<T: Record>(&mut self, value: &T) -> u64 {
-        let at = self.room(T::size(Model::I386));
+        let at = self.room(T::size(self.cx.model()));
         self.cx.write(at, value).expect("scratch memory");
         at
     }

@@ -50,35 +50,42 @@ fn run_tests() -> bool {
     run(&["cargo", "test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
 }
 
+/// Cross compilers of the guest architectures, and the Debian packages that they are in.
+const COMPILERS: &[(&str, &[&str])] = &[
+    ("i686-linux-gnu-gcc", &["gcc-i686-linux-gnu", "libc6-dev-i386-cross"]),
+    ("aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]),
+    ("arm-linux-gnueabihf-gcc", &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"]),
+];
+
+/// The Debian systems whose programs are run.
+const SYSROOTS: &[&str] = &["i386", "amd64", "arm64", "armhf"];
+
 /// Installs or builds what some tests need. Those tests skip themselves, and say so, where that is not possible.
 fn prepare() {
     println!("== tools");
-    if works(&["i686-linux-gnu-gcc", "--version"]) {
-        println!("i686-linux-gnu-gcc: found");
-    } else if can_install() {
-        println!("i686-linux-gnu-gcc: installing");
-        let installed = run(&["apt-get", "-q", "update"])
-            && run(&[
-                "apt-get",
-                "-q",
-                "-y",
-                "install",
-                "--no-install-recommends",
-                "gcc-i686-linux-gnu",
-                "libc6-dev-i386-cross",
-            ]);
-        if !installed {
-            println!("skipped: tests that compile i386 programs (installing the cross compiler failed)");
-        }
-    } else {
-        println!(
-            "skipped: tests that compile i386 programs (no i686-linux-gnu-gcc; installing needs root and apt-get)"
-        );
+    for (compiler, packages) in COMPILERS {
+        prepare_compiler(compiler, packages);
     }
-    println!("== sysroot");
+    println!("== sysroots");
     let script = repository().join("scripts/sysroot.sh");
-    if !run(&[script.to_string_lossy()]) {
-        println!("skipped: tests that run Debian programs (scripts/sysroot.sh failed)");
+    for arch in SYSROOTS {
+        if !run(&[&*script.to_string_lossy(), arch]) {
+            println!("skipped: tests that run Debian programs of {arch} (scripts/sysroot.sh failed)");
+        }
+    }
+}
+
+fn prepare_compiler(compiler: &str, packages: &[&str]) {
+    if works(&[compiler, "--version"]) {
+        return println!("{compiler}: found");
+    }
+    if !can_install() {
+        return println!("skipped: tests that need {compiler} (installing it needs root and apt-get)");
+    }
+    println!("{compiler}: installing");
+    let install = ["apt-get", "-q", "-y", "install", "--no-install-recommends"];
+    if !(run(&["apt-get", "-q", "update"]) && run(&[&install, packages].concat())) {
+        println!("skipped: tests that need {compiler} (installing it failed)");
     }
 }
 

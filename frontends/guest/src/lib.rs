@@ -38,8 +38,19 @@ pub trait Guest: Send + Sync {
     fn table(&self) -> &'static RegTable;
     /// Helpers that lifted code calls; `HelperId` is the index.
     fn helpers(&self) -> &'static [Helper];
-    /// What, besides the program counter, decides the meaning of the bytes there.
+    /// What, besides the program counter, decides the meaning of the bytes there. An instruction that may change it
+    /// ends its region with `ExitKind::Resync`.
     fn mode(&self, state: &CpuState) -> u32;
+    /// The address of the instruction that a program counter names. Program counters may carry more than an address:
+    /// bit 0 of an A32 one tells the instruction set.
+    fn code_address(&self, pc: u64) -> u64 {
+        pc
+    }
+    /// The bits of an address that a memory access looks at; the others are taken as zero. AArch64 ignores the top byte
+    /// (DDI 0487, "Address tagging"); whether bit 55 is copied there makes no difference to a user program.
+    fn address_mask(&self) -> u64 {
+        u64::MAX
+    }
     /// Lifts the code at `pc` into `region`. An encoding that is not lifted ends the region with the guest's
     /// undefined-instruction exception and is counted by name.
     ///

@@ -1,6 +1,7 @@
 //! What is lifted and what is not: a count of the encodings that guests ran into, and a survey of the whole map.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Mnemonic};
+use crate::decode::Mode;
+use iced_x86::{Code, Decoder, DecoderOptions, EncodingKind, Mnemonic};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -37,15 +38,20 @@ pub struct Row {
     pub lifted: bool,
 }
 
-/// Every form that decodes in 32-bit mode (legacy encodings: no VEX, EVEX), found by trying opcode maps, prefixes and
-/// ModRM bytes, and whether a lift of it succeeds.
-pub fn table() -> Vec<Row> {
+/// Every form that decodes in 32-bit (or 64-bit) mode, in legacy encodings (no VEX, EVEX), found by trying opcode maps,
+/// prefixes and ModRM bytes, and whether a lift of it succeeds.
+///
+/// # Panics
+/// `bits` is neither 32 nor 64.
+pub fn table(bits: u32) -> Vec<Row> {
+    let mode = Mode::from_number(bits);
+    assert_eq!(mode.bits(), bits);
     let mut rows: BTreeMap<Code, Row> = BTreeMap::new();
     for map in [&[][..], &[0x0f], &[0x0f, 0x38], &[0x0f, 0x3a]] {
-        for prefix in [&[][..], &[0x66], &[0xf3], &[0xf2], &[0x67]] {
+        for prefix in &PREFIXES[..if mode == Mode::Long { 9 } else { 5 }] {
             for opcode in 0..=255u8 {
                 for modrm in 0..=255u8 {
-                    survey(&[prefix, map, &[opcode, modrm, 0x25, 0, 1, 2, 3, 4, 5, 6, 7]].concat(), &mut rows);
+                    survey(mode, &[prefix, map, &[opcode, modrm, 0x25, 0, 1, 2, 3, 4, 5, 6, 7]].concat(), &mut rows);
                 }
             }
         }
@@ -53,14 +59,17 @@ pub fn table() -> Vec<Row> {
     rows.into_values().collect()
 }
 
-fn survey(bytes: &[u8], rows: &mut BTreeMap<Code, Row>) {
-    let insn = Decoder::new(32, bytes, DecoderOptions::NONE).decode();
+/// Prefixes to try; those from REX.W on are for 64-bit mode.
+const PREFIXES: [&[u8]; 9] =
+    [&[], &[0x66], &[0xf3], &[0xf2], &[0x67], &[0x48], &[0x66, 0x48], &[0xf3, 0x48], &[0xf2, 0x48]];
+
+fn survey(mode: Mode, bytes: &[u8], rows: &mut BTreeMap<Code, Row>) {
+    let insn = Decoder::new(mode.bits(), bytes, DecoderOptions::NONE).decode();
     let code = insn.code();
-    let legacy = !matches!(bytes, [0x62 | 0xc4 | 0xc5, ..] | [_, 0x62 | 0xc4 | 0xc5, ..]) || bytes[0] == 0x0f;
-    if insn.is_invalid() || rows.contains_key(&code) || !legacy {
+    if insn.is_invalid() || rows.contains_key(&code) || code.encoding() != EncodingKind::Legacy {
         return;
     }
     let bytes = bytes[..insn.len()].to_vec();
-    let lifted = crate::lift::is_lifted(&bytes);
+    let lifted = crate::lift::is_lifted(mode, &bytes);
     rows.insert(code, Row { mnemonic: name(insn.mnemonic()), form: format!("{code:?}"), bytes, lifted });
 }

@@ -13,30 +13,29 @@ const WINDOW: usize = 64 + MAX_LEN;
 pub(crate) enum Mode {
     /// Protected mode, 32-bit code segment.
     Protected32,
+    /// 64-bit mode.
+    Long,
 }
 
 impl Mode {
     /// The mode with that number ([`Mode::number`]).
-    pub(crate) fn from_number(_number: u32) -> Self {
-        Mode::Protected32
+    pub(crate) fn from_number(number: u32) -> Self {
+        if number == Mode::Long.number() { Mode::Long } else { Mode::Protected32 }
     }
     /// The number that stands for the mode outside this crate.
     pub(crate) const fn number(self) -> u32 {
-        match self {
-            Mode::Protected32 => 32,
-        }
+        self.bits()
     }
-    /// Default width of addresses and operands.
+    /// Default width of addresses, and of what goes over the stack.
     pub(crate) const fn bits(self) -> u32 {
         match self {
             Mode::Protected32 => 32,
+            Mode::Long => 64,
         }
     }
     /// The mask of a program counter.
     pub(crate) const fn pc_mask(self) -> u64 {
-        match self {
-            Mode::Protected32 => u32::MAX as u64,
-        }
+        u64::MAX >> (64 - self.bits())
     }
 }
 

@@ -1,23 +1,28 @@
-//! The i386 CPU state: register table, EFLAGS, segments, thread-local-storage descriptors.
+//! The CPU state: register tables, EFLAGS, segments, thread-local-storage descriptors.
+//!
+//! There is one layout. The table of 32-bit processors ([`I386`]) sees the low halves of the slots that the table of
+//! 64-bit ones ([`AMD64`]) sees whole, and both have a register under the same [`RegId`]; so what does not depend on
+//! the width serves both. Code for 32-bit processors neither reads nor writes the high halves.
 //!
 //! EFLAGS is kept in three registers so that each part is cheap where it is hot: the six arithmetic flags
 //! ([`FLAGS`]), the direction as the step of string instructions ([`DF`]: +1 or −1), and everything else
 //! ([`EFLAGS_REST`]). [`eflags`] and [`set_eflags`] assemble and split the architectural register.
 
-use isamorph_ir::{CpuState, FlagSet, GUEST_OFFSET, Pin, RegDef, RegId, RegTable, Type};
+use crate::decode::Mode;
+use isamorph_ir::{CpuState, Family, FlagSet, GUEST_OFFSET, Pin, RegDef, RegId, RegTable, Type};
 
 /// Offset of the FXSAVE image (SDM vol. 1, 10.5.1): 16-aligned, after the integer registers.
-const FXSAVE: u32 = GUEST_OFFSET + 128;
+const FXSAVE: u32 = GUEST_OFFSET + 256;
 /// Bytes of an FXSAVE image.
 pub const FXSAVE_BYTES: usize = 512;
 /// Offset of the thread-local-storage descriptors, see [`TlsDescriptor`].
-const TLS: u32 = GUEST_OFFSET + 76;
+const TLS: u32 = GUEST_OFFSET + 192;
 
-const fn int(name: &'static str, number: u8, rank: u8) -> RegDef {
-    RegDef { name, ty: Type::I32, offset: GUEST_OFFSET + 4 * number as u32, pin: Pin::Int { rank, number } }
+const fn int(name: &'static str, ty: Type, number: u8, rank: u8) -> RegDef {
+    RegDef { name, ty, offset: GUEST_OFFSET + 8 * number as u32, pin: Pin::Int { rank, number } }
 }
-const fn word(name: &'static str, slot: u32) -> RegDef {
-    RegDef { name, ty: Type::I32, offset: GUEST_OFFSET + 4 * slot, pin: Pin::State }
+const fn word(name: &'static str, ty: Type, offset: u32) -> RegDef {
+    RegDef { name, ty, offset: GUEST_OFFSET + offset, pin: Pin::State }
 }
 const fn xmm(name: &'static str, number: u8) -> RegDef {
     let offset = FXSAVE + 160 + 16 * number as u32;
@@ -26,30 +31,37 @@ const fn xmm(name: &'static str, number: u8) -> RegDef {
 const fn mm(name: &'static str, number: u8) -> RegDef {
     RegDef { name, ty: Type::V64, offset: FXSAVE + 32 + 16 * number as u32, pin: Pin::X87(number) }
 }
+const fn flags() -> RegDef {
+    RegDef { name: "flags", ty: Type::Flags, offset: GUEST_OFFSET + 128, pin: Pin::Flags }
+}
+const fn mxcsr() -> RegDef {
+    RegDef { name: "mxcsr", ty: Type::I32, offset: FXSAVE + 24, pin: Pin::FpControl }
+}
 
-/// The registers of an i386 in their table; [`RegId`] constants below name the rows.
+/// The registers of a 32-bit processor; [`RegId`] constants below name the rows.
 pub static I386: RegTable = RegTable {
     arch: "i386",
+    family: Family::X86,
     regs: &[
-        int("eax", 0, 0),
-        int("ecx", 1, 3),
-        int("edx", 2, 2),
-        int("ebx", 3, 4),
-        int("esp", 4, 1),
-        int("ebp", 5, 5),
-        int("esi", 6, 6),
-        int("edi", 7, 7),
-        RegDef { name: "flags", ty: Type::Flags, offset: GUEST_OFFSET + 32, pin: Pin::Flags },
-        word("df", 9),
-        word("eflags_rest", 10),
-        word("es", 11),
-        word("cs", 12),
-        word("ss", 13),
-        word("ds", 14),
-        word("fs", 15),
-        word("gs", 16),
-        word("fs_base", 17),
-        word("gs_base", 18),
+        int("eax", Type::I32, 0, 0),
+        int("ecx", Type::I32, 1, 3),
+        int("edx", Type::I32, 2, 2),
+        int("ebx", Type::I32, 3, 4),
+        int("esp", Type::I32, 4, 1),
+        int("ebp", Type::I32, 5, 5),
+        int("esi", Type::I32, 6, 6),
+        int("edi", Type::I32, 7, 7),
+        flags(),
+        word("df", Type::I32, 136),
+        word("eflags_rest", Type::I32, 144),
+        word("es", Type::I32, 148),
+        word("cs", Type::I32, 152),
+        word("ss", Type::I32, 156),
+        word("ds", Type::I32, 160),
+        word("fs", Type::I32, 164),
+        word("gs", Type::I32, 168),
+        word("fs_base", Type::I32, 176),
+        word("gs_base", Type::I32, 184),
         xmm("xmm0", 0),
         xmm("xmm1", 1),
         xmm("xmm2", 2),
@@ -66,10 +78,75 @@ pub static I386: RegTable = RegTable {
         mm("mm5", 5),
         mm("mm6", 6),
         mm("mm7", 7),
-        RegDef { name: "mxcsr", ty: Type::I32, offset: FXSAVE + 24, pin: Pin::FpControl },
+        mxcsr(),
     ],
     size: FXSAVE + FXSAVE_BYTES as u32,
     addr_bits: 32,
+    flags: Some(FLAGS),
+    fxsave: Some(FXSAVE),
+};
+
+/// The registers of a 64-bit processor: those of [`I386`] under the same numbers, then the ones that came with 64-bit
+/// mode.
+pub static AMD64: RegTable = RegTable {
+    arch: "x86_64",
+    family: Family::X86,
+    regs: &[
+        int("rax", Type::I64, 0, 1),
+        int("rcx", Type::I64, 1, 5),
+        int("rdx", Type::I64, 2, 3),
+        int("rbx", Type::I64, 3, 6),
+        int("rsp", Type::I64, 4, 0),
+        int("rbp", Type::I64, 5, 7),
+        int("rsi", Type::I64, 6, 4),
+        int("rdi", Type::I64, 7, 2),
+        flags(),
+        word("df", Type::I64, 136),
+        word("eflags_rest", Type::I32, 144),
+        word("es", Type::I32, 148),
+        word("cs", Type::I32, 152),
+        word("ss", Type::I32, 156),
+        word("ds", Type::I32, 160),
+        word("fs", Type::I32, 164),
+        word("gs", Type::I32, 168),
+        word("fs_base", Type::I64, 176),
+        word("gs_base", Type::I64, 184),
+        xmm("xmm0", 0),
+        xmm("xmm1", 1),
+        xmm("xmm2", 2),
+        xmm("xmm3", 3),
+        xmm("xmm4", 4),
+        xmm("xmm5", 5),
+        xmm("xmm6", 6),
+        xmm("xmm7", 7),
+        mm("mm0", 0),
+        mm("mm1", 1),
+        mm("mm2", 2),
+        mm("mm3", 3),
+        mm("mm4", 4),
+        mm("mm5", 5),
+        mm("mm6", 6),
+        mm("mm7", 7),
+        mxcsr(),
+        int("r8", Type::I64, 8, 8),
+        int("r9", Type::I64, 9, 13),
+        int("r10", Type::I64, 10, 14),
+        int("r11", Type::I64, 11, 15),
+        int("r12", Type::I64, 12, 9),
+        int("r13", Type::I64, 13, 10),
+        int("r14", Type::I64, 14, 11),
+        int("r15", Type::I64, 15, 12),
+        xmm("xmm8", 8),
+        xmm("xmm9", 9),
+        xmm("xmm10", 10),
+        xmm("xmm11", 11),
+        xmm("xmm12", 12),
+        xmm("xmm13", 13),
+        xmm("xmm14", 14),
+        xmm("xmm15", 15),
+    ],
+    size: FXSAVE + FXSAVE_BYTES as u32,
+    addr_bits: 64,
     flags: Some(FLAGS),
     fxsave: Some(FXSAVE),
 };
@@ -78,7 +155,8 @@ macro_rules! reg_ids {
     ($($(#[$doc:meta])* $name:ident = $n:literal;)*) => { $($(#[$doc])* pub const $name: RegId = RegId($n);)* };
 }
 reg_ids! {
-    /// Accumulator; the eight integer registers follow in encoding order.
+    /// Accumulator; the eight integer registers of 32-bit processors follow in encoding order. The names are those of
+    /// the 32-bit registers; in [`AMD64`] the same numbers are the 64-bit ones.
     EAX = 0;
     /// Counter.
     ECX = 1;
@@ -122,6 +200,28 @@ reg_ids! {
     MM0 = 27;
     /// SSE control and status.
     MXCSR = 35;
+    /// The first of the eight integer registers that came with 64-bit mode.
+    R8 = 36;
+    /// The first of the eight vector registers that came with 64-bit mode.
+    XMM8 = 44;
+}
+
+/// The registers of a processor in that mode.
+pub(crate) fn table(mode: Mode) -> &'static RegTable {
+    match mode {
+        Mode::Protected32 => &I386,
+        Mode::Long => &AMD64,
+    }
+}
+
+/// Integer register `number` (0 to 15, encoding order).
+pub const fn gpr(number: u16) -> RegId {
+    if number < 8 { RegId(EAX.0 + number) } else { RegId(R8.0 + (number & 7)) }
+}
+
+/// Vector register `number` (0 to 15).
+pub const fn xmm_reg(number: u16) -> RegId {
+    if number < 8 { RegId(XMM0.0 + number) } else { RegId(XMM8.0 + (number & 7)) }
 }
 
 /// Bits of EFLAGS besides the arithmetic flags (SDM vol. 1, 3.4.3).
@@ -148,7 +248,7 @@ pub mod eflag {
     pub const USER: u32 = TF | NT | AC | ID;
 }
 
-/// Selectors of a 32-bit program under a 64-bit Linux kernel.
+/// Selectors of user programs under a 64-bit Linux kernel.
 pub mod selector {
     /// Code segment of 32-bit user programs.
     pub const USER32_CS: u32 = 0x23;
@@ -165,14 +265,25 @@ pub mod selector {
 /// Puts a vCPU into the state in which a 32-bit user program starts: flat segments, FPU and SSE initialised, all
 /// other registers zero. The caller sets `pc` and `esp`.
 pub fn reset_user(state: &mut CpuState) {
-    state.bytes_mut(GUEST_OFFSET, (I386.size - GUEST_OFFSET) as usize).fill(0);
-    set_eflags(state, eflag::FIXED | eflag::IF);
+    reset(state);
     for (reg, value) in
         [(CS, selector::USER32_CS), (SS, selector::USER_DS), (DS, selector::USER_DS), (ES, selector::USER_DS)]
     {
         state.set(&I386, reg, u64::from(value));
     }
-    state.set(&I386, MXCSR, 0x1f80);
+}
+
+/// The same for a 64-bit user program: DS and ES are null, as Linux leaves them.
+pub fn reset_user64(state: &mut CpuState) {
+    reset(state);
+    state.set(&AMD64, CS, u64::from(selector::USER64_CS));
+    state.set(&AMD64, SS, u64::from(selector::USER_DS));
+}
+
+fn reset(state: &mut CpuState) {
+    state.bytes_mut(GUEST_OFFSET, (AMD64.size - GUEST_OFFSET) as usize).fill(0);
+    set_eflags(state, eflag::FIXED | eflag::IF);
+    state.set(&AMD64, MXCSR, 0x1f80);
     state.bytes_mut(FXSAVE, 2).copy_from_slice(&0x037fu16.to_le_bytes());
     state.bytes_mut(FXSAVE + 28, 4).copy_from_slice(&MXCSR_MASK.to_le_bytes());
 }
@@ -190,6 +301,18 @@ pub fn fxsave_image_mut(state: &mut CpuState) -> &mut [u8] {
     state.bytes_mut(FXSAVE, FXSAVE_BYTES)
 }
 
+/// The FXSAVE image as instructions and signal frames store it. The pointers to the last x87 instruction and its
+/// operand are left out: the host's would tell where compiled code lies, and the guest's are not kept.
+pub fn saved_image(state: &CpuState) -> [u8; FXSAVE_BYTES] {
+    let mut image = [0; FXSAVE_BYTES];
+    image.copy_from_slice(fxsave_image(state));
+    image[POINTERS].fill(0);
+    image
+}
+
+/// Opcode, instruction pointer and operand pointer in an FXSAVE image.
+const POINTERS: std::ops::Range<usize> = 6..24;
+
 /// The architectural EFLAGS.
 pub fn eflags(state: &CpuState) -> u32 {
     let arith = state.get(&I386, FLAGS) as u32 & FlagSet::all().bits();
@@ -200,10 +323,10 @@ pub fn eflags(state: &CpuState) -> u32 {
 /// Sets the architectural EFLAGS, all bits.
 pub fn set_eflags(state: &mut CpuState, bits: u32) {
     let arith = FlagSet::all().bits();
-    let step: i32 = if bits & eflag::DF != 0 { -1 } else { 1 };
-    state.set(&I386, FLAGS, u64::from(bits & arith));
-    state.set(&I386, DF, u64::from(step as u32));
-    state.set(&I386, EFLAGS_REST, u64::from(bits & !(arith | eflag::DF | eflag::FIXED)));
+    let step: i64 = if bits & eflag::DF != 0 { -1 } else { 1 };
+    state.set(&AMD64, FLAGS, u64::from(bits & arith));
+    state.set(&AMD64, DF, step as u64);
+    state.set(&AMD64, EFLAGS_REST, u64::from(bits & !(arith | eflag::DF | eflag::FIXED)));
 }
 
 /// A segment descriptor for thread-local storage as `set_thread_area` takes it, decoded.
@@ -247,7 +370,7 @@ pub fn set_tls(state: &mut CpuState, index: u32, d: TlsDescriptor) {
     }
     for (reg, base) in [(FS, FS_BASE), (GS, GS_BASE)] {
         if state.get(&I386, reg) as u32 >> 3 == selector::TLS_FIRST + index {
-            state.set(&I386, base, u64::from(d.base));
+            state.set(&AMD64, base, u64::from(d.base));
         }
     }
 }
@@ -256,20 +379,34 @@ pub fn set_tls(state: &mut CpuState, index: u32, d: TlsDescriptor) {
 mod tests {
     use super::*;
 
+    /// Registers and descriptors do not overlap, and the narrow table is a part of the wide one.
     #[test]
-    fn table_is_consistent() {
-        let mut end = GUEST_OFFSET;
-        for def in &I386.regs[..=usize::from(GS_BASE.0)] {
-            assert_eq!(def.offset, end, "{}", def.name);
-            end += def.ty.bytes();
+    fn tables_are_consistent() {
+        let mut spans: Vec<_> = AMD64.regs.iter().map(|d| (d.offset, d.offset + d.ty.bytes(), d.name)).collect();
+        spans.push((TLS, TLS + selector::TLS_COUNT * TLS_BYTES as u32, "tls"));
+        spans.sort_unstable();
+        for pair in spans.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "{pair:?}");
         }
-        assert_eq!(end, TLS);
-        assert!(end + selector::TLS_COUNT * TLS_BYTES as u32 <= FXSAVE);
         assert_eq!(FXSAVE % 16, 0);
-        let names =
-            [(EAX, "eax"), (EDI, "edi"), (FLAGS, "flags"), (GS, "gs"), (XMM0, "xmm0"), (MM0, "mm0"), (MXCSR, "mxcsr")];
+        for (narrow, wide) in I386.regs.iter().zip(AMD64.regs) {
+            assert_eq!(narrow.offset, wide.offset, "{}", wide.name);
+            assert!(narrow.ty.bytes() <= wide.ty.bytes(), "{}", wide.name);
+        }
+        let names = [
+            (EAX, "rax"),
+            (gpr(7), "rdi"),
+            (gpr(8), "r8"),
+            (gpr(15), "r15"),
+            (FLAGS, "flags"),
+            (GS, "gs"),
+            (XMM0, "xmm0"),
+            (xmm_reg(15), "xmm15"),
+            (MM0, "mm0"),
+            (MXCSR, "mxcsr"),
+        ];
         for (reg, name) in names {
-            assert_eq!(I386.def(reg).name, name);
+            assert_eq!(AMD64.def(reg).name, name);
         }
     }
 

@@ -55,8 +55,7 @@ impl UserSpace {
             flags |= PageFlags::HELD;
             self.window.protect(self.host_ptr(page), PAGE as usize, flags.host_prot())?;
         }
-        self.pages.set(page, flags | PageFlags::CODE);
-        Ok(())
+        self.pages.set(page, flags | PageFlags::CODE)
     }
 
     /// The other pages that show the same page of a shared file.
@@ -76,7 +75,7 @@ impl UserSpace {
     pub fn may_hold_code(&self, addr: u64, len: u64) -> bool {
         let both = PageFlags::WRITE | PageFlags::EXEC;
         let may = |flags: PageFlags| flags.intersects(PageFlags::TRANSLATED) || flags.contains(both);
-        pages(addr..addr.saturating_add(len)).any(|page| may(self.pages.get(page)))
+        self.pages.runs(addr..addr.saturating_add(len)).any(|(_, flags)| may(flags))
     }
 
     /// How often translations of the page that contains `addr` have been dropped, modulo 2³².
@@ -106,7 +105,7 @@ impl UserSpace {
     /// First step, under the map lock: the pages of the range, and other views of them, hold no code any more, but
     /// still cannot be written.
     pub(crate) fn begin_release(&self, state: &State, range: Range<u64>, released: &mut Released) {
-        for page in pages(range) {
+        for (page, _) in self.pages.translated(range) {
             if self.drop_code(page, released) {
                 self.release_aliases(state, page..page + PAGE, released);
             }
@@ -131,10 +130,15 @@ impl UserSpace {
         let flags = self.pages.get(page);
         let translated = flags.intersects(PageFlags::TRANSLATED);
         if translated {
-            self.pages.set(page, flags - PageFlags::CODE);
+            self.set_translated(page, flags - PageFlags::CODE);
             released.note(page, self.pages.bump(page));
         }
         translated
+    }
+
+    /// Changes the flags of a page with translations. Such a page has its own already, so that there is room for them.
+    pub(crate) fn set_translated(&self, page: u64, flags: PageFlags) {
+        let _ = self.pages.set(page, flags);
     }
 
     /// The other steps, without the lock.
@@ -154,7 +158,7 @@ impl UserSpace {
         };
         let mut opened = Released::default();
         for (page, generation) in released.0.iter().filter(ours) {
-            self.pages.set(*page, self.pages.get(*page) - PageFlags::HELD);
+            self.set_translated(*page, self.pages.get(*page) - PageFlags::HELD);
             opened.note(*page, *generation);
         }
         for run in opened.runs() {
@@ -165,14 +169,14 @@ impl UserSpace {
 
     /// Gives the host's pages of a range the protection that their flags say. Under the map lock.
     pub(crate) fn apply(&self, range: Range<u64>) -> Result<(), isamorph_host::Errno> {
-        let mut start = range.start;
-        while start < range.end {
-            let prot = self.pages.get(start).host_prot();
-            let differs = |page: &u64| self.pages.get(*page).host_prot() != prot;
-            let end = pages(start..range.end).find(differs).unwrap_or(range.end);
-            let (host, len) = self.host_range(&(start..end));
+        let mut runs = self.pages.runs(range).peekable();
+        while let Some((mut run, flags)) = runs.next() {
+            let prot = flags.host_prot();
+            while let Some((next, _)) = runs.next_if(|(_, flags)| flags.host_prot() == prot) {
+                run.end = next.end;
+            }
+            let (host, len) = self.host_range(&run);
             self.window.protect(host, len, prot)?;
-            start = end;
         }
         Ok(())
     }

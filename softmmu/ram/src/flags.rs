@@ -2,9 +2,10 @@
 
 use bitflags::bitflags;
 use isamorph_host::Errno;
+use isamorph_host::sparse::SparseBytes;
 use isamorph_host::table::ZeroTable;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Size of a page, of the guest and of the host.
 pub const PAGE: u64 = 4096;
@@ -63,50 +64,89 @@ impl PageFlags {
 
 /// Flags and generations of all pages of the window.
 pub(crate) struct Pages {
-    flags: ZeroTable<AtomicU8>,
+    flags: SparseBytes,
     generations: ZeroTable<AtomicU32>,
+}
+
+/// Generations, at most: one for each page of 32 bits of addresses. Pages further apart may share one. That one of them
+/// then seems to have changed with the other costs a repetition of what it was asked for.
+const GENERATIONS: usize = 1 << 20;
+
+fn index(addr: u64) -> usize {
+    (addr / PAGE) as usize
 }
 
 impl Pages {
     /// Pages `0 .. count`, with nothing mapped.
     pub fn new(count: usize) -> Result<Self, Errno> {
-        Ok(Pages { flags: ZeroTable::new(count)?, generations: ZeroTable::new(count)? })
+        let generations = count.min(GENERATIONS).next_power_of_two();
+        Ok(Pages { flags: SparseBytes::new(count)?, generations: ZeroTable::new(generations)? })
     }
 
     /// Flags of the page that contains `addr`; empty outside the window.
     #[inline]
     pub fn get(&self, addr: u64) -> PageFlags {
-        let cell = self.flags.get((addr / PAGE) as usize);
-        PageFlags::from_bits_retain(cell.map_or(0, |c| c.load(Ordering::Acquire)))
+        PageFlags::from_bits_retain(self.flags.get(index(addr)))
     }
 
-    /// Sets the flags of the page that contains `addr`; returns the old ones. Only under the map lock.
-    pub fn set(&self, addr: u64, flags: PageFlags) -> PageFlags {
-        let cell = self.flags.get((addr / PAGE) as usize);
-        PageFlags::from_bits_retain(cell.map_or(0, |c| c.swap(flags.bits(), Ordering::AcqRel)))
+    /// Flags of the page that contains `addr`, and an address up to which all pages have them.
+    fn run(&self, addr: u64) -> (PageFlags, u64) {
+        let (flags, end) = self.flags.run(index(addr));
+        (PageFlags::from_bits_retain(flags), (end as u64).saturating_mul(PAGE))
     }
 
-    /// Sets the flags of all pages of a range that holds no code. Only under the map lock.
+    /// The pages of a range in runs with the same flags. Neighbours may have the same, too.
+    pub fn runs(&self, range: Range<u64>) -> impl Iterator<Item = (Range<u64>, PageFlags)> {
+        let mut at = range.start & !(PAGE - 1);
+        std::iter::from_fn(move || {
+            (at < range.end).then(|| {
+                let (flags, end) = self.run(at);
+                let run = at..end.min(page_up(range.end).unwrap_or(end));
+                at = run.end;
+                (run, flags)
+            })
+        })
+    }
+
+    /// Sets the flags of a page inside a mapping. Only under the map lock.
+    pub fn set(&self, addr: u64, flags: PageFlags) -> Result<(), Errno> {
+        self.flags.set(index(addr), flags.bits()).map(drop)
+    }
+
+    /// Makes sure that the flags of a range of pages can be changed.
+    pub fn prepare(&self, range: &Range<u64>) -> Result<(), Errno> {
+        self.flags.prepare(index(range.start)..index(range.end))
+    }
+
+    /// Sets the flags of all pages of a range, for which there is room. Only under the map lock.
     pub fn fill(&self, range: Range<u64>, flags: PageFlags) {
-        for page in pages(range) {
-            self.set(page, flags);
-        }
+        self.flags.fill(index(range.start)..index(range.end), flags.bits());
+    }
+
+    fn cell(&self, addr: u64) -> &AtomicU32 {
+        let page = index(addr);
+        &self.generations[(page ^ page >> GENERATIONS.ilog2()) & (self.generations.len() - 1)]
     }
 
     /// Generation of the page that contains `addr`.
     pub fn generation(&self, addr: u64) -> u32 {
-        self.generations.get((addr / PAGE) as usize).map_or(0, |g| g.load(Ordering::SeqCst))
+        self.cell(addr).load(Ordering::SeqCst)
     }
 
     /// Counts the page's generation up; returns the new one.
     pub fn bump(&self, addr: u64) -> u32 {
-        let cell = self.generations.get((addr / PAGE) as usize);
-        cell.map_or(0, |g| g.fetch_add(1, Ordering::SeqCst).wrapping_add(1))
+        self.cell(addr).fetch_add(1, Ordering::SeqCst).wrapping_add(1)
     }
 
     /// Whether a page of the range has one of the flags.
     pub fn any(&self, range: Range<u64>, flags: PageFlags) -> bool {
-        pages(range).any(|page| self.get(page).intersects(flags))
+        self.runs(range).any(|(_, found)| found.intersects(flags))
+    }
+
+    /// The pages of the range with translations, and their flags.
+    pub fn translated(&self, range: Range<u64>) -> impl Iterator<Item = (u64, PageFlags)> {
+        let translated = |(_, flags): &(Range<u64>, PageFlags)| flags.intersects(PageFlags::TRANSLATED);
+        self.runs(range).filter(translated).flat_map(|(run, flags)| pages(run).map(move |page| (page, flags)))
     }
 }
 

@@ -2,8 +2,15 @@
 //! protection, and which pages hold code that has been translated.
 //!
 //! A guest page is a host page, and the host's memory management does the work: compiled code accesses the window
-//! directly. What the host cannot know is in a byte of [`PageFlags`] per page, which is read without a lock, and in a
+//! directly. What the host cannot know is in the [`PageFlags`] of each page, which are read without a lock, and in a
 //! list of [`Region`]s, which is what `/proc/self/maps` shows.
+//!
+//! # Windows
+//!
+//! A window of up to 40 bits is reserved as a whole, so that what is free for the guest is free. A larger one is shared
+//! with the host, as guest addresses that are host addresses: 47 bits. There the regions say what is the guest's.
+//! Mapping claims what it maps, and fails, or goes elsewhere, where the host has something; nothing else is ever done
+//! to memory outside of the regions. Flags are kept for runs of pages, as programs reserve terabytes at once.
 //!
 //! # Pages that hold translated code
 //!
@@ -23,13 +30,16 @@
 //! mapping and runs it through another. Then every mapping of the page is treated as holding the code. What other
 //! processes store is not noticed.
 
+mod block;
 mod code;
 mod flags;
 mod mapping;
+mod place;
 mod regions;
 mod remap;
 mod space;
 
+pub use block::{Backing, Dirty, OutOfBlock, RamBlock};
 pub use code::{CodeHook, HostFault};
 pub use flags::{PAGE, PageFlags};
 pub use isamorph_host::Errno;
@@ -37,5 +47,7 @@ pub use mapping::{FileId, MapKind, MapRequest};
 pub use regions::Region;
 pub use space::{Config, UserSpace};
 
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! `mmap`, `munmap`, `mprotect`, `madvise`, `msync` as Linux defines them, in the guest's address space.
 
 use crate::code::Released;
-use crate::flags::{PAGE, PageFlags, is_page, page_up, pages};
+use crate::flags::{PAGE, PageFlags, is_page, page_up};
+use crate::place::Claim;
 use crate::regions::Region;
 use crate::space::{State, UserSpace};
 use isamorph_host::Errno;
@@ -64,6 +65,8 @@ pub struct MapRequest {
     pub host_flags: i32,
     /// Name in the list of regions.
     pub name: Option<Arc<str>>,
+    /// End of the addresses that may be chosen, if they are restricted (`MAP_32BIT`).
+    pub below: Option<u64>,
 }
 
 const ACCESS: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
@@ -112,9 +115,10 @@ impl UserSpace {
     pub fn map(&self, request: &MapRequest) -> Result<u64, Errno> {
         let len = request.check()?;
         self.change(|state, released| {
-            let start = self.place(state, request, len)?;
-            let range = start..start + len;
-            self.map_host(request, &range)?;
+            let Claim { range, holes } = self.place(state, request, len)?;
+            let mapped = self.pages.prepare(&range).and_then(|()| self.map_host(request, &range));
+            mapped.inspect_err(|_| self.give_back(&holes))?;
+            let start = range.start;
             self.set_flags(range.clone(), request.flags(), released);
             state.regions.insert(request.region(range.clone()));
             self.release_aliases(state, range, released);
@@ -128,37 +132,6 @@ impl UserSpace {
         let result = f(&mut self.lock(), &mut released);
         self.finish_release(released);
         result
-    }
-
-    fn place(&self, state: &State, request: &MapRequest, len: u64) -> Result<u64, Errno> {
-        if request.fixed || request.fixed_noreplace {
-            let range = self.inside(request.addr, len).ok_or(Errno(libc::ENOMEM))?;
-            if range.start < self.low {
-                return Err(Errno(libc::EPERM));
-            }
-            let taken = request.fixed_noreplace && !state.regions.is_free(range);
-            return if taken { Err(Errno(libc::EEXIST)) } else { Ok(request.addr) };
-        }
-        let hint = request.addr & !(PAGE - 1);
-        if request.addr != 0 {
-            let hint = hint.max(self.low);
-            if self.inside(hint, len).is_some_and(|range| state.regions.is_free(range)) {
-                return Ok(hint);
-            }
-        }
-        self.gap(state, len, PAGE).ok_or(Errno(libc::ENOMEM))
-    }
-
-    /// A free range below the usual top, else anywhere.
-    pub(crate) fn gap(&self, state: &State, len: u64, align: u64) -> Option<u64> {
-        let below = |top| state.regions.find_gap(len, self.low..top, align);
-        below(state.mmap_top).or_else(|| below(self.limit))
-    }
-
-    /// The range if it ends inside the address space.
-    pub(crate) fn inside(&self, addr: u64, len: u64) -> Option<Range<u64>> {
-        let end = addr.checked_add(len)?;
-        (end <= self.limit).then_some(addr..end)
     }
 
     fn map_host(&self, request: &MapRequest, range: &Range<u64>) -> Result<(), Errno> {
@@ -178,11 +151,10 @@ impl UserSpace {
 
     /// Sets the flags of the pages of a range whose contents changed.
     pub(crate) fn set_flags(&self, range: Range<u64>, flags: PageFlags, released: &mut Released) {
-        for page in pages(range) {
-            if self.pages.set(page, flags).intersects(PageFlags::TRANSLATED) {
-                released.note(page, self.pages.bump(page));
-            }
+        for (page, _) in self.pages.translated(range.clone()) {
+            released.note(page, self.pages.bump(page));
         }
+        self.pages.fill(range, flags);
     }
 
     /// `munmap`.
@@ -201,6 +173,7 @@ impl UserSpace {
     ) -> Result<(), Errno> {
         for part in state.regions.parts(range.clone()) {
             let (host, len) = self.host_range(&(part.start..part.end));
+            self.pages.prepare(&(part.start..part.end))?;
             self.window.discard(host, len)?;
             self.set_flags(part.start..part.end, PageFlags::empty(), released);
         }
@@ -246,18 +219,19 @@ impl UserSpace {
         let translated = self.pages.any(range.clone(), PageFlags::TRANSLATED);
         // With translations in the range the host must not write before they are dropped.
         let first = if translated { access - PageFlags::WRITE } else { access };
+        self.pages.prepare(&range)?;
         self.window.protect(host, len, first.host_prot())?;
-        for page in pages(range.clone()) {
-            let old = self.pages.get(page);
+        for (run, old) in self.pages.runs(range.clone()) {
             let mut new = (old - PageFlags::ACCESS - PageFlags::HELD) | access;
-            let translated = old.intersects(PageFlags::TRANSLATED);
-            new.set(PageFlags::HELD, translated && access.contains(PageFlags::WRITE));
-            if translated && !(old.contains(PageFlags::CODE) && self.executable(new)) {
-                new.remove(PageFlags::CODE);
-                released.note(page, self.pages.bump(page));
-                self.release_aliases(state, page..page + PAGE, released);
+            if old.intersects(PageFlags::TRANSLATED) {
+                new.set(PageFlags::HELD, access.contains(PageFlags::WRITE));
+                if !(old.contains(PageFlags::CODE) && self.executable(new)) {
+                    new.remove(PageFlags::CODE);
+                    released.note(run.start, self.pages.bump(run.start));
+                    self.release_aliases(state, run.clone(), released);
+                }
             }
-            self.pages.set(page, new);
+            self.pages.fill(run, new);
         }
         state.regions.update(range.clone(), |r| r.prot = prot);
         if translated { self.apply(range) } else { Ok(()) }
@@ -266,19 +240,6 @@ impl UserSpace {
     /// End of the addresses that [`map`](Self::map) hands out first.
     pub fn set_mmap_base(&self, top: u64) {
         self.lock().mmap_top = (top & !(PAGE - 1)).min(self.limit);
-    }
-
-    /// The highest free range of `len` bytes below `below`, aligned to a power of two.
-    pub fn find_free(&self, len: u64, below: u64, align: u64) -> Option<u64> {
-        let top = below.min(self.limit) & !(PAGE - 1);
-        let align = align.max(PAGE);
-        let len = page_up(len).filter(|len| *len != 0 && align.is_power_of_two())?;
-        self.lock().regions.find_gap(len, self.low..top.max(self.low), align)
-    }
-
-    /// Whether nothing is mapped in the range, and it is inside the address space.
-    pub fn is_free(&self, addr: u64, len: u64) -> bool {
-        self.inside(addr, len).is_some_and(|range| self.lock().regions.is_free(range))
     }
 
     /// `madvise`. Advice that would change access behind our back is refused with `EINVAL`, as by a kernel that does

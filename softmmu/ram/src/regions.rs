@@ -104,6 +104,18 @@ impl Regions {
         self.overlapping(range.clone()).map(|r| r.part(&range)).collect()
     }
 
+    /// The parts of `range` that are not mapped, in order.
+    pub fn holes(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut at = range.start;
+        let mut holes = Vec::new();
+        for region in self.overlapping(range.clone()) {
+            holes.extend((at < region.start).then_some(at..region.start));
+            at = region.end;
+        }
+        holes.extend((at < range.end).then_some(at..range.end));
+        holes
+    }
+
     /// Where the mapped memory that starts at `range.start` has its first hole, or the range's end.
     pub fn mapped_until(&self, range: Range<u64>) -> u64 {
         let reach = |end, r: &Region| if r.start <= end { r.end } else { end };
@@ -232,6 +244,8 @@ mod tests {
             r.parts(15..45).iter().map(|r| (r.start, r.end)).collect::<Vec<_>>(),
             [(15, 20), (20, 30), (40, 45)]
         );
+        assert_eq!((r.holes(5..60), r.holes(12..18)), (vec![5..10, 30..40, 50..60], vec![]));
+        assert_eq!(r.holes(5..45), [5..10, 30..40]);
     }
 
     #[test]

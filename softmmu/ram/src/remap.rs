@@ -2,6 +2,7 @@
 
 use crate::code::Released;
 use crate::flags::{PAGE, PageFlags, is_page, page_up};
+use crate::place::Claim;
 use crate::regions::Region;
 use crate::space::{State, UserSpace};
 use isamorph_host::Errno;
@@ -13,7 +14,8 @@ const FLAGS: i32 = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONT
 /// A move that has been decided on.
 struct Move {
     from: Range<u64>,
-    to: Range<u64>,
+    /// Nothing is mapped there.
+    to: Claim,
     /// `MREMAP_DONTUNMAP`: the old range stays mapped, with fresh contents.
     keep: bool,
 }
@@ -32,13 +34,19 @@ impl UserSpace {
         let from = self.inside(old, old_len).ok_or(EINVAL)?;
         let to = if fixed { Some(self.inside(new_addr, len).ok_or(EINVAL)?) } else { None };
         self.change(|state, released| match to {
-            Some(to) => self.move_to_fixed(state, Move { from, to, keep }, released),
+            Some(to) => self.move_to_fixed(state, from, to, keep, released),
             None => self.resize(state, from, len, (may_move, keep), released),
         })
     }
 
-    fn move_to_fixed(&self, state: &mut State, mv: Move, released: &mut Released) -> Result<u64, Errno> {
-        let Move { from, to, keep } = mv;
+    fn move_to_fixed(
+        &self,
+        state: &mut State,
+        from: Range<u64>,
+        to: Range<u64>,
+        keep: bool,
+        released: &mut Released,
+    ) -> Result<u64, Errno> {
         if from.start < to.end && to.start < from.end {
             return Err(EINVAL);
         }
@@ -52,6 +60,8 @@ impl UserSpace {
             self.unmap_locked(state, kept.end..from.end, released)?;
         }
         let region = source(state, &kept)?;
+        self.unmap_locked(state, to.clone(), released)?;
+        let to = self.claim(state, to).map_err(|_| Errno(libc::ENOMEM))?;
         self.relocate(state, &region, Move { from: kept, to, keep }, released)
     }
 
@@ -77,20 +87,26 @@ impl UserSpace {
         // Private memory grows in place by mapping more of it. For the rest the host would need free memory behind the
         // mapping, but there is the reservation: it moves, which a call may always do that says it can.
         if let Some(wanted) = in_place.filter(|_| region.file.is_none() && !region.shared) {
-            return self.extend(state, &region, from.end..wanted.end).map(|()| from.start);
+            let extended = self.extend(state, &region, from.end..wanted.end);
+            // The host may have something there, which is no reason to fail.
+            if extended.is_ok() || !may_move {
+                return extended.map(|()| from.start).map_err(|_| Errno(libc::ENOMEM));
+            }
         }
         if !may_move {
             return Err(Errno(libc::ENOMEM));
         }
-        let start = self.gap(state, len, PAGE).ok_or(Errno(libc::ENOMEM))?;
-        self.relocate(state, &region, Move { from, to: start..start + len, keep }, released)
+        let to = self.gap(state, len, self.limit).ok_or(Errno(libc::ENOMEM))?;
+        self.relocate(state, &region, Move { from, to, keep }, released)
     }
 
     /// Continues a region of private memory into a free range next to it.
     pub(crate) fn extend(&self, state: &mut State, region: &Region, range: Range<u64>) -> Result<(), Errno> {
         let flags = page_flags(region);
         let (host, len) = self.host_range(&range);
-        self.window.map_anon(host, len, flags.host_prot(), libc::MAP_PRIVATE)?;
+        let Claim { holes, .. } = self.claim(state, range.clone())?;
+        let map = |()| self.window.map_anon(host, len, flags.host_prot(), libc::MAP_PRIVATE);
+        self.pages.prepare(&range).and_then(map).inspect_err(|_| self.give_back(&holes))?;
         self.pages.fill(range.clone(), flags);
         state.regions.insert(Region { start: range.start, end: range.end, ..region.clone() });
         Ok(())
@@ -103,10 +119,12 @@ impl UserSpace {
         Move { from, to, keep }: Move,
         released: &mut Released,
     ) -> Result<u64, Errno> {
-        self.unmap_locked(state, to.clone(), released)?;
+        let Claim { range: to, holes } = to;
         let (old, old_len) = self.host_range(&from);
         let (new, len) = self.host_range(&to);
-        self.relocate_host((old, old_len), (new, len), keep)?;
+        let prepared = self.pages.prepare(&from).and_then(|()| self.pages.prepare(&to));
+        let moved = prepared.and_then(|()| self.relocate_host((old, old_len), (new, len), keep));
+        moved.inspect_err(|_| self.give_back(&holes))?;
         let flags = page_flags(region);
         let held = self.pages.any(from.clone(), PageFlags::HELD);
         self.pages.fill(to.clone(), flags);

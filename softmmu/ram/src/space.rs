@@ -1,6 +1,6 @@
 //! The address space itself: where the window is, and access to its memory.
 
-use crate::code::CodeHook;
+use crate::code::{CodeHook, Released};
 use crate::flags::{PAGE, PageFlags, Pages, page_up, pages};
 use crate::regions::{Region, Regions, STACK_GAP};
 use isamorph_host::Errno;
@@ -13,9 +13,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// What an address space should be like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Width of a guest address: at most 40, as the whole window is reserved.
+    /// Width of a guest address. Up to 40 bits, the whole window is reserved; a larger one is all that the host has for
+    /// a process, and shared with it.
     pub addr_bits: u32,
-    /// Host address of guest address 0; none to choose: 0 if possible, else anywhere.
+    /// Host address of guest address 0; none to choose: 0 if possible, else anywhere. In a shared window only 0 is.
     pub base: Option<u64>,
     /// End of the addresses that the guest can map, if that is less than all.
     pub reserved: Option<u64>,
@@ -29,6 +30,10 @@ impl Default for Config {
 
 /// Inaccessible memory after the window, so that an access at its end that reaches over it faults.
 const GUARD: u64 = 64 << 10;
+/// End of the host's memory for processes (x86-64 with four levels of page tables).
+const HOST_END: u64 = (1 << 47) - PAGE;
+/// Largest window that is reserved.
+const RESERVED_MAX: u64 = 1 << 40;
 
 /// What the map lock protects.
 pub(crate) struct State {
@@ -63,23 +68,20 @@ fn lowest() -> u64 {
 }
 
 impl UserSpace {
-    /// Reserves the window. Also installs the host's fault handlers, which accesses rely on.
+    /// Reserves the window, if it is small enough. Also installs the host's fault handlers, which accesses rely on.
     pub fn new(config: Config) -> Result<Self, Errno> {
-        const MAX_BITS: u32 = 40;
         if map::page_size() as u64 != PAGE {
             return Err(Errno(libc::ENOSYS));
         }
-        if config.addr_bits > MAX_BITS {
-            return Err(Errno(libc::EINVAL));
-        }
         isamorph_host::fault::install()?;
-        let all = 1 << config.addr_bits;
+        let all = 1u64.checked_shl(config.addr_bits).map_or(HOST_END, |all| all.min(HOST_END));
         let limit = config.reserved.map_or(all, |r| r.min(all)) & !(PAGE - 1);
         let low = lowest();
         if limit <= low {
             return Err(Errno(libc::EINVAL));
         }
-        let (window, base) = reserve(config.base, low, limit)?;
+        let (window, base) =
+            if limit <= RESERVED_MAX { reserve(config.base, low, limit) } else { share(config.base, limit) }?;
         let state = State { regions: Regions::default(), mmap_top: limit, stack_limit: 8 << 20 };
         Ok(UserSpace {
             window,
@@ -106,6 +108,12 @@ impl UserSpace {
     /// End of the guest addresses that can be mapped.
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// Whether the guest's addresses are the host's, with memory of the host's among them that is not the guest's. Host
+    /// calls then must not be left to find bad guest memory.
+    pub fn shares_host(&self) -> bool {
+        self.window.is_shared()
     }
 
     /// Host address of a guest address.
@@ -176,9 +184,12 @@ impl UserSpace {
     pub fn check(&self, addr: u64, len: u64, write: bool) -> Result<(), MemFault> {
         let bad = |addr, cause| Err(MemFault { addr, write, cause });
         let Some(end) = addr.checked_add(len) else { return bad(addr, FaultCause::Unmapped) };
-        for page in pages(addr..end) {
-            if let Some(cause) = self.refusal(page, write) {
-                return bad(page.max(addr), cause);
+        for (run, flags) in self.pages.runs(addr..end) {
+            // A page at a time where something is wrong: the attempt may make it right.
+            for page in pages(run).take_while(|_| !flags.allows(write)) {
+                if let Some(cause) = self.refusal(page, write) {
+                    return bad(page.max(addr), cause);
+                }
             }
         }
         Ok(())
@@ -281,7 +292,26 @@ impl UserSpace {
     }
 }
 
-/// The window and its base.
+impl Drop for UserSpace {
+    fn drop(&mut self) {
+        if self.window.is_shared() {
+            let _ = self.unmap_locked(&mut self.lock(), 0..self.limit, &mut Released::default());
+        }
+    }
+}
+
+/// A window of all of the host's memory for processes.
+#[allow(unsafe_code, reason = "a promise about which parts of it are used")]
+fn share(base: Option<u64>, limit: u64) -> Result<(Reservation, u64), Errno> {
+    if base.is_some_and(|base| base != 0) {
+        return Err(Errno(libc::EINVAL));
+    }
+    // SAFETY: `map`, `remap` and `grow_down` claim what they map; everything else is done to regions, which are what
+    // was mapped in that way.
+    Ok((unsafe { Reservation::shared(0, limit as usize) }, 0))
+}
+
+/// A reserved window and its base.
 fn reserve(base: Option<u64>, low: u64, limit: u64) -> Result<(Reservation, u64), Errno> {
     // Addresses below `low` stay free by themselves at the bottom of the host's memory, and nowhere else.
     let at = |base: u64| {

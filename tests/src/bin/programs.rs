@@ -1,6 +1,7 @@
 //! Runs the list of Debian programs with any emulator and prints where it differs from native runs.
 
 use clap::Parser;
+use isamorph_tests::arch::{self, Arch};
 use isamorph_tests::programs::{self, GROUPS, Runner, Setup};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,9 +24,12 @@ struct Options {
     /// Commands to run at the same time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// The folder with the Debian programs
-    #[arg(long, default_value_os_t = Setup::default_sysroot())]
-    sysroot: PathBuf,
+    /// The architecture: i386, amd64, arm64 or armhf
+    #[arg(long, default_value = "i386", value_parser = Arch::find)]
+    arch: &'static Arch,
+    /// The folder with the Debian programs; by default the architecture's in the repository
+    #[arg(long)]
+    sysroot: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -34,7 +38,9 @@ fn main() -> ExitCode {
         "native" => Runner::Native,
         command => Runner::Emulator(absolute(command)),
     };
-    let setup = Setup { sysroot: options.sysroot, runner, is_slow: options.slow, jobs: options.jobs };
+    let sysroot = options.sysroot.unwrap_or_else(|| options.arch.sysroot());
+    let mut setup = Setup::new(options.arch, sysroot, runner);
+    (setup.is_slow, setup.jobs) = (options.slow, options.jobs);
     if let Some(obstacle) = setup.obstacle() {
         eprintln!("programs: {obstacle}");
         return ExitCode::FAILURE;
@@ -51,12 +57,7 @@ fn main() -> ExitCode {
 fn absolute(command: &str) -> Vec<String> {
     let mut words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     let Some(program) = words.first_mut() else { return words };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = match program.contains('/') {
-        true => std::path::absolute(&*program).ok(),
-        false => std::env::split_paths(&path).map(|folder| folder.join(&*program)).find(|file| file.exists()),
-    };
-    if let Some(found) = found {
+    if let Some(found) = arch::installed(program) {
         *program = found.to_string_lossy().into_owned();
     }
     words

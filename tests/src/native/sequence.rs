@@ -406,6 +406,7 @@ impl<'f> Generator<'f> {
 /// Which bytes of its operand an instruction fills with the pointers of the x87 unit.
 fn saves_pointers(insn: &Instruction) -> Option<Range<u32>> {
     match insn.mnemonic() {
+        _ if matches!(insn.code(), Code::Fnstenv_m14byte | Code::Fnsave_m94byte) => Some(6..14),
         Mnemonic::Fnstenv | Mnemonic::Fnsave => Some(12..28),
         Mnemonic::Fxsave => Some(6..32),
         _ => None,

@@ -1,6 +1,7 @@
 //! Runs commands natively and emulated, and compares what they did.
 
-use super::{Case, Group, inputs};
+use super::{Case, Group, PECULIAR, inputs};
+use crate::arch::{Arch, repository};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
@@ -10,6 +11,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+/// The name of the reference that is not native.
+const QEMU: &str = "qemu";
 
 /// Seconds after which a command is killed.
 const TIMEOUT: &str = "90";
@@ -28,13 +32,22 @@ pub enum Runner {
     Emulator(Vec<String>),
 }
 
+/// What a command's output is compared with.
+#[derive(Clone, Debug)]
+struct Reference {
+    name: &'static str,
+    sysroot: PathBuf,
+    runner: Runner,
+}
+
 /// What to run, and where.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The Debian system with the programs.
-    pub sysroot: PathBuf,
-    /// What is compared with native runs.
-    pub runner: Runner,
+    arch: &'static Arch,
+    sysroot: PathBuf,
+    runner: Runner,
+    /// All of them, QEMU last.
+    references: Vec<Reference>,
     /// Leaves out what is too much for an interpreter.
     pub is_slow: bool,
     /// How many commands run at the same time.
@@ -42,64 +55,115 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The sysroot that `scripts/sysroot.sh` makes.
-    pub fn default_sysroot() -> PathBuf {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        manifest.parent().unwrap_or(manifest).join("sysroot/i386")
+    /// Runs programs of an architecture in a Debian system.
+    pub fn new(arch: &'static Arch, sysroot: PathBuf, runner: Runner) -> Self {
+        let native = |name: &&'static str| {
+            let own = *name == arch.debian;
+            let sysroot = if own { sysroot.clone() } else { repository().join("sysroot").join(name) };
+            Reference { name, sysroot, runner: Runner::Native }
+        };
+        let mut references: Vec<Reference> = arch.references.iter().map(native).collect();
+        if let Some(qemu) = arch.qemu().filter(|_| !arch.is_native()) {
+            let words = [&*qemu.to_string_lossy(), "-L", "{sysroot}"].map(str::to_owned);
+            references.push(Reference {
+                name: "qemu",
+                sysroot: sysroot.clone(),
+                runner: Runner::Emulator(words.into()),
+            });
+        }
+        Setup { arch, sysroot, runner, references, is_slow: false, jobs: 1 }
     }
 
     /// Why commands cannot be run here, if so.
     pub fn obstacle(&self) -> Option<String> {
-        if !self.sysroot.join(".complete").exists() {
-            return Some(format!("no sysroot in {}; `cargo xtask sysroot` makes it", self.sysroot.display()));
-        }
         let probe = Case::new("probe", "true", &[]);
-        match self.run(&Runner::Native, &probe) {
-            Ok(run) if run.status.success() => None,
-            Ok(run) => Some(format!("i386 programs do not run natively here: {}", run.stderr.trim())),
-            Err(error) => Some(format!("cannot run commands: {error}")),
+        let native = self.references.iter().filter(|r| matches!(r.runner, Runner::Native));
+        let missing = |name: &str, sysroot: &Path| {
+            let text = format!("no sysroot in {}; `cargo xtask sysroot {name}` makes it", sysroot.display());
+            (!sysroot.join(".complete").exists()).then_some(text)
+        };
+        if let Some(missing) = missing(self.arch.debian, &self.sysroot) {
+            return Some(missing);
         }
-    }
-
-    fn command(&self, runner: &Runner, case: &Case, folder: &Path) -> Command {
-        let mut command = Command::new("timeout");
-        command.args(["-s", "KILL", TIMEOUT]).env_clear().envs(environment(folder));
-        match runner {
-            Runner::Native => {
-                // Root is not needed where the kernel lets users make namespaces.
-                command.args(["unshare", "--mount"]).args((!is_root()).then_some("--map-root-user"));
-                command.args(["sh", "-c", ENTER, "sh"]).arg(&self.sysroot).arg(folder);
-                command.arg(format!("/usr/bin/{}", case.program));
+        for Reference { name, sysroot, runner } in native {
+            if let Some(missing) = missing(name, sysroot) {
+                return Some(missing);
             }
-            Runner::Emulator(words) => {
-                let sysroot = self.sysroot.to_string_lossy();
-                command.args(words.iter().map(|word| word.replace("{sysroot}", &sysroot)));
-                command.arg(self.sysroot.join("usr/bin").join(case.program)).current_dir(folder);
+            match run(sysroot, runner, &probe) {
+                Ok(run) if run.status.success() => {}
+                Ok(run) => return Some(format!("{name} programs do not run here: {}", run.stderr.trim())),
+                Err(error) => return Some(format!("cannot run commands: {error}")),
             }
         }
-        command.args(case.args).args(case.script);
-        command
+        None
     }
 
-    fn run(&self, runner: &Runner, case: &Case) -> io::Result<Run> {
-        // Both runs of a command use the same folder, one after the other.
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("isamorph-programs/{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let base = Path::new("/tmp").join(name);
-        let folder = base.join("folder");
-        inputs::write(&folder)?;
-        std::fs::write(base.join("in"), case.stdin)?;
-        let mut command = self.command(runner, case, &folder);
-        command.stdin(File::open(base.join("in"))?);
-        command.stdout(File::create(base.join("out"))?).stderr(File::create(base.join("err"))?);
-        let start = Instant::now();
-        let status = command.status()?;
-        let time = start.elapsed();
-        let stdout = std::fs::read(base.join("out"))?;
-        let stderr = String::from_utf8_lossy(&std::fs::read(base.join("err"))?).into_owned();
-        std::fs::remove_dir_all(&base)?;
-        Ok(Run { stdout, stderr, status, time })
+    /// What a command is compared with.
+    fn references(&self, group: &Group, case: &Case) -> impl Iterator<Item = &Reference> {
+        let asks_qemu = !self.arch.is_native() && PECULIAR.contains(&&*format!("{}/{}", group.name, case.name));
+        self.references.iter().filter(move |r| asks_qemu == (r.name == QEMU))
     }
+
+    /// Why a command is left out, if it is.
+    fn left_out(&self, group: &Group, case: &Case) -> Option<&'static str> {
+        if self.is_slow && case.is_heavy {
+            return Some("too slow");
+        }
+        self.references(group, case).next().is_none().then_some("QEMU is not installed")
+    }
+
+    /// Runs a command, then what it is compared with, up to the first that does the same.
+    fn compare(&self, group: &Group, case: &Case) -> Outcome {
+        let other = run(&self.sysroot, &self.runner, case);
+        let mut outcome = Outcome { group: group.name, case: *case, references: Vec::new(), other };
+        for reference in self.references(group, case) {
+            outcome.references.push((reference.name, run(&reference.sysroot, &reference.runner, case)));
+            if outcome.is_same() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+fn command(sysroot: &Path, runner: &Runner, case: &Case, folder: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", TIMEOUT]).env_clear().envs(environment(folder));
+    match runner {
+        Runner::Native => {
+            // Root is not needed where the kernel lets users make namespaces.
+            command.args(["unshare", "--mount"]).args((!is_root()).then_some("--map-root-user"));
+            command.args(["sh", "-c", ENTER, "sh"]).arg(sysroot).arg(folder);
+            command.arg(format!("/usr/bin/{}", case.program));
+        }
+        Runner::Emulator(words) => {
+            let text = sysroot.to_string_lossy();
+            command.args(words.iter().map(|word| word.replace("{sysroot}", &text)));
+            command.arg(sysroot.join("usr/bin").join(case.program)).current_dir(folder);
+        }
+    }
+    command.args(case.args).args(case.script);
+    command
+}
+
+fn run(sysroot: &Path, runner: &Runner, case: &Case) -> io::Result<Run> {
+    // All runs of a command use the same folder, one after the other.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("isamorph-programs/{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let base = Path::new("/tmp").join(name);
+    let folder = base.join("folder");
+    inputs::write(&folder)?;
+    std::fs::write(base.join("in"), case.stdin)?;
+    let mut command = command(sysroot, runner, case, &folder);
+    command.stdin(File::open(base.join("in"))?);
+    command.stdout(File::create(base.join("out"))?).stderr(File::create(base.join("err"))?);
+    let start = Instant::now();
+    let status = command.status()?;
+    let time = start.elapsed();
+    let stdout = std::fs::read(base.join("out"))?;
+    let stderr = String::from_utf8_lossy(&std::fs::read(base.join("err"))?).into_owned();
+    std::fs::remove_dir_all(&base)?;
+    Ok(Run { stdout, stderr, status, time })
 }
 
 /// What every command sees, native or not.
@@ -130,54 +194,71 @@ struct Run {
     time: Duration,
 }
 
-/// A command's two runs.
+/// A command's runs.
 pub struct Outcome {
     group: &'static str,
     case: Case,
-    native: io::Result<Run>,
+    /// With the names of what it was compared with.
+    references: Vec<(&'static str, io::Result<Run>)>,
     other: io::Result<Run>,
 }
 
 impl Outcome {
-    /// Whether both runs printed the same and ended in the same way.
+    /// Whether it printed the same and ended in the same way as one that it was compared with.
     pub fn is_same(&self) -> bool {
-        match (&self.native, &self.other) {
-            (Ok(native), Ok(other)) => native.stdout == other.stdout && native.status == other.status,
-            _ => false,
-        }
+        self.same_as().is_some()
+    }
+
+    /// The name of that one.
+    fn same_as(&self) -> Option<&'static str> {
+        let other = self.other.as_ref().ok()?;
+        let is_same = |run: &Run| run.stdout == other.stdout && run.status == other.status;
+        self.references.iter().find(|(_, run)| run.as_ref().is_ok_and(is_same)).map(|(name, _)| *name)
     }
 
     /// What the native run printed, and how it ended.
     pub fn native_output(&self) -> String {
         let name = format!("== {}/{}", self.group, self.case.name);
-        match &self.native {
-            Ok(run) => {
+        match self.references.first() {
+            Some((_, Ok(run))) => {
                 let stdout = String::from_utf8_lossy(&run.stdout);
                 format!("{name}: {}\n{stdout}{}", describe(run.status), run.stderr)
             }
-            Err(error) => format!("{name}: cannot run: {error}\n"),
+            Some((_, Err(error))) => format!("{name}: cannot run: {error}\n"),
+            None => format!("{name}: nothing to compare with\n"),
         }
     }
 
     /// How the runs differ.
     fn difference(&self) -> String {
-        let (native, other) = match (&self.native, &self.other) {
-            (Ok(native), Ok(other)) => (native, other),
-            (Err(error), _) | (_, Err(error)) => return format!("    cannot run: {error}\n"),
-        };
         let mut text = String::new();
-        if native.status != other.status {
-            let _ = writeln!(text, "    native: {}, here: {}", describe(native.status), describe(other.status));
-        }
-        if native.stdout != other.stdout {
-            let (line, expected, found) = first_difference(&native.stdout, &other.stdout);
-            let _ = writeln!(text, "    line {line}\n      native: {expected}\n      here:   {found}");
+        let other = match &self.other {
+            Ok(other) => other,
+            Err(error) => return format!("    cannot run: {error}\n"),
+        };
+        for (name, run) in &self.references {
+            match run {
+                Ok(run) => text += &difference(name, run, other),
+                Err(error) => text += &format!("    {name}: cannot run: {error}\n"),
+            }
         }
         for line in other.stderr.lines().take(8) {
             let _ = writeln!(text, "    stderr: {line}");
         }
         text
     }
+}
+
+fn difference(name: &str, expected: &Run, found: &Run) -> String {
+    let mut text = String::new();
+    if expected.status != found.status {
+        let _ = writeln!(text, "    {name}: {}, here: {}", describe(expected.status), describe(found.status));
+    }
+    if expected.stdout != found.stdout {
+        let (line, expected, found) = first_difference(&expected.stdout, &found.stdout);
+        let _ = writeln!(text, "    line {line}\n      {:<8}{expected}\n      here:   {found}", format!("{name}:"));
+    }
+    text
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -206,7 +287,12 @@ fn first_difference(native: &[u8], other: &[u8]) -> (usize, String, String) {
 /// Runs the commands of the groups whose `group/name` contains the filter.
 pub fn run_cases(setup: &Setup, groups: &[Group], filter: &str) -> Vec<Outcome> {
     let is_wanted = |group: &Group, case: &Case| {
-        format!("{}/{}", group.name, case.name).contains(filter) && !(setup.is_slow && case.is_heavy)
+        let name = format!("{}/{}", group.name, case.name);
+        let left_out = setup.left_out(group, case).filter(|_| name.contains(filter));
+        if let Some(reason) = left_out {
+            println!("skipped: {name}: {reason}");
+        }
+        name.contains(filter) && left_out.is_none()
     };
     let all = groups.iter().flat_map(|group| group.cases.iter().map(move |case| (group, case)));
     let wanted: Vec<(&Group, &Case)> = all.filter(|(group, case)| is_wanted(group, case)).collect();
@@ -214,9 +300,7 @@ pub fn run_cases(setup: &Setup, groups: &[Group], filter: &str) -> Vec<Outcome> 
     let outcomes = Mutex::new(Vec::new());
     let work = || {
         while let Some((group, case)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let native = setup.run(&Runner::Native, case);
-            let other = setup.run(&setup.runner, case);
-            let outcome = Outcome { group: group.name, case: **case, native, other };
+            let outcome = setup.compare(group, case);
             outcomes.lock().expect("no thread panics").push(outcome);
         }
     };
@@ -232,8 +316,13 @@ pub fn report(outcomes: &[Outcome]) -> String {
     rows.sort_by_key(|outcome| (outcome.group, outcome.case.name));
     for outcome in &rows {
         let name = format!("{}/{}", outcome.group, outcome.case.name);
-        let result = if outcome.is_same() { "same" } else { "DIFFERENT" };
-        let (native, other) = (milliseconds(&outcome.native), milliseconds(&outcome.other));
+        let result = match outcome.same_as() {
+            Some(name) if outcome.references.len() > 1 => format!("same as {name}"),
+            Some(_) => "same".to_owned(),
+            None => "DIFFERENT".to_owned(),
+        };
+        let native = outcome.references.first().map_or(0.0, |(_, run)| milliseconds(run));
+        let other = milliseconds(&outcome.other);
         let _ = writeln!(text, "{name:<32} {native:>10.1} {other:>10.1}  {result}");
         if !outcome.is_same() {
             text += &outcome.difference();
@@ -257,7 +346,16 @@ mod tests {
                 time: Duration::ZERO,
             })
         };
-        Outcome { group: "g", case: Case::new("c", "p", &[]), native: run(native), other: run(other) }
+        let references = vec![("native", run(native))];
+        Outcome { group: "g", case: Case::new("c", "p", &[]), references, other: run(other) }
+    }
+
+    #[test]
+    fn one_of_several_is_enough() {
+        let mut both = outcome(("a\n", 0), ("b\n", 0));
+        assert!(!both.is_same());
+        both.references.extend(outcome(("b\n", 0), ("", 0)).references.pop().map(|(_, run)| ("qemu", run)));
+        assert!(report(&[both]).contains("same as qemu\n"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Emitter;
 use crate::Unsupported;
 use crate::asm::{Mem, Opcode, Rm};
 use isamorph_code::Recipe;
-use isamorph_ir::{AtomicOp, Inst, Op, Type, Value};
+use isamorph_ir::{AtomicOp, Cond, Inst, Op, Type, Value};
 
 const RAX: u8 = 0;
 
@@ -15,7 +15,18 @@ fn number(kind: AtomicOp) -> u8 {
         AtomicOp::And => 4,
         AtomicOp::Sub => 5,
         AtomicOp::Xor => 6,
-        AtomicOp::Add | AtomicOp::Xchg => 0,
+        _ => 0,
+    }
+}
+
+/// The condition of old − operand under which a minimum or maximum takes the operand.
+fn extreme(kind: AtomicOp) -> Option<Cond> {
+    match kind {
+        AtomicOp::MinS => Some(Cond::G),
+        AtomicOp::MaxS => Some(Cond::L),
+        AtomicOp::MinU => Some(Cond::A),
+        AtomicOp::MaxU => Some(Cond::B),
+        _ => None,
     }
 }
 
@@ -26,15 +37,15 @@ fn sized(byte: u8, size: u32) -> Opcode {
 impl Emitter<'_> {
     /// `rmw`, `fetch`, `cas`.
     pub fn atomic(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
-        if !inst.ty.is_int() {
-            return Err(Unsupported { what: "128-bit atomics" });
+        if inst.ty == Type::I128 {
+            return self.cas_wide(i, inst);
         }
         self.settle(RAX);
         let used = self.facts.facts[i].uses > 0;
         match (inst.op, inst.atomic()) {
             (Op::Cas, _) => self.cas(i, inst),
             (_, AtomicOp::Xchg) => self.exchange(i, inst),
-            (Op::Rmw, _) if !used => self.locked_op(i, inst),
+            (_, kind) if !used && extreme(kind).is_none() => self.locked_op(i, inst),
             (Op::Fetch, AtomicOp::Add) => self.exchange_add(i, inst),
             _ => self.cas_loop(i, inst),
         }
@@ -68,7 +79,7 @@ impl Emitter<'_> {
         self.asm.op_with(sized(0x86, size), size, d, Rm::Mem(mem), size == 1, false);
         if inst.op == Op::Rmw {
             // The new value is the operand.
-            let v = self.reg(inst.args[0]);
+            let v = self.reg_extended(inst.args[0]);
             self.copy_register(d, v);
         }
         self.define(i, d);
@@ -101,6 +112,11 @@ impl Emitter<'_> {
         if mem.base != RAX && mem.index != RAX {
             return mem;
         }
+        self.computed_address(mem)
+    }
+
+    /// A memory operand with its address in a scratch register.
+    pub fn computed_address(&mut self, mem: Mem) -> Mem {
         let t = self.scratch(false);
         let size = if self.backend.table.addr_bits == 32 { 4 } else { 8 };
         let plain = Mem { gs: false, addr32: false, ..mem };
@@ -125,7 +141,7 @@ impl Emitter<'_> {
         self.extend(&load, RAX, Rm::Mem(mem), size);
         let again = self.asm.pos();
         self.copy_register(t, RAX);
-        self.alu_op(number(inst.atomic()), size, Rm::Reg(t), super::int::Source::Rm(Rm::Reg(v)));
+        self.combine(inst, t, v);
         self.fault_point(&recipes);
         self.asm.u8(0xf0);
         self.asm.op_with(Opcode::two(0xb0 | u8::from(size > 1)), size, t, Rm::Mem(mem), size == 1, false);
@@ -135,12 +151,25 @@ impl Emitter<'_> {
         if self.wants_flags(i) {
             // The flags are those of the operation: do it once more on the old value.
             self.copy_register(t, RAX);
-            self.alu_op(number(inst.atomic()), size, Rm::Reg(t), super::int::Source::Rm(Rm::Reg(v)));
+            self.combine(inst, t, v);
         }
         self.asm.op(Opcode::one(0x87), 8, RAX, Rm::Reg(save)); // xchg
         self.checker.copied(RAX, save);
         self.flags_defined(i);
         self.define(i, if inst.op == Op::Fetch { save } else { t });
+    }
+
+    /// The operation of an atomic access: `t = t op v`, with the value of `t` in rax too.
+    fn combine(&mut self, inst: &Inst, t: u8, v: u8) {
+        let size = inst.ty.bytes();
+        let operand = super::int::Source::Rm(Rm::Reg(v));
+        match extreme(inst.atomic()) {
+            None => self.alu_op(number(inst.atomic()), size, Rm::Reg(t), operand),
+            Some(cond) => {
+                self.alu_op(super::int::CMP, size, Rm::Reg(RAX), operand);
+                self.asm.op(Opcode::two(0x40 | cond as u8), size.max(4), t, Rm::Reg(v));
+            }
+        }
     }
 
     fn cas(&mut self, i: usize, inst: &Inst) {

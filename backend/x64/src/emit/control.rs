@@ -1,11 +1,12 @@
 //! Entries, exits, branches between blocks, helper calls, and the cold code after the hot code.
 
-use super::{Cold, Emitter, FlagsLoc, Loc, SCRATCH};
+use super::alloc::HOME;
+use super::{Cold, Emitter, FlagsLoc, Loc};
 use crate::analysis::NONE;
 use crate::asm::{Mem, Opcode, Rm};
 use crate::pins::VEC;
 use dynasmrt::{DynasmApi, dynasm};
-use isamorph_code::{LinkSite, Thunk};
+use isamorph_code::{FaultPoint, LinkSite, Thunk};
 use isamorph_ir::{ExitKind, Header, Inst, Op, Value};
 use std::mem::offset_of;
 
@@ -25,7 +26,7 @@ impl Emitter<'_> {
     /// The three entries: computed jumps compare the address, backward links poll the exit request, the rest comes in
     /// at the main entry.
     pub fn entries(&mut self) {
-        let flags_live = self.facts.block_flags.last().is_some_and(|f| !f.is_empty());
+        let flags_live = self.facts.block_flags.last().is_some_and(|f| !f.is_empty()) && !self.pins.flags_in_state;
         let pc = self.region.pc;
         self.out.indirect_entry = self.asm.pos();
         self.compare_pc(pc, flags_live, Thunk::IndirectMiss);
@@ -59,24 +60,33 @@ impl Emitter<'_> {
     fn compare_pc(&mut self, pc: u64, keep_flags: bool, thunk: Thunk) {
         if keep_flags {
             dynasm!(self.asm; .arch x64; mov Rq(SPARE), rcx);
-            if self.wide_pc() {
-                self.mov_imm(RCX, pc.wrapping_neg());
-                self.asm.op(Opcode::one(0x8d), 8, RCX, Rm::Mem(Mem { base: PC, index: RCX, ..super::EMPTY }));
-            } else {
-                let disp = (pc as u32).wrapping_neg() as i32;
-                self.asm.op(Opcode::one(0x8d), 4, RCX, Rm::Mem(Mem { base: PC, disp, ..super::EMPTY }));
+            let back = (pc as i64).wrapping_neg();
+            match i32::try_from(back) {
+                _ if !self.wide_pc() => self.lea_rcx(4, Mem { base: PC, disp: back as i32, ..super::EMPTY }),
+                Ok(disp) => self.lea_rcx(8, Mem { base: PC, disp, ..super::EMPTY }),
+                Err(_) => {
+                    self.mov_imm(RCX, back as u64);
+                    self.lea_rcx(8, Mem { base: PC, index: RCX, ..super::EMPTY });
+                }
             }
             self.flagless_jump_if_zero(|e| e.branch_to_thunk(0xe9, thunk));
             return;
         }
-        if self.wide_pc() {
-            self.mov_imm(SPARE, pc);
-            dynasm!(self.asm; .arch x64; cmp Rq(PC), Rq(SPARE));
-        } else {
-            dynasm!(self.asm; .arch x64; cmp Rd(PC), pc as i32);
+        match i32::try_from(pc as i64) {
+            _ if !self.wide_pc() => dynasm!(self.asm; .arch x64; cmp Rd(PC), pc as i32),
+            Ok(pc) => dynasm!(self.asm; .arch x64; cmp Rq(PC), pc),
+            Err(_) => {
+                self.mov_imm(SPARE, pc);
+                dynasm!(self.asm; .arch x64; cmp Rq(PC), Rq(SPARE));
+            }
         }
         self.asm.u8(0x0f);
         self.branch_to_thunk(0x85, thunk);
+    }
+
+    /// `lea rcx, mem`: how far r9 is from what it should be.
+    fn lea_rcx(&mut self, size: u32, mem: Mem) {
+        self.asm.op(Opcode::one(0x8d), size, RCX, Rm::Mem(mem));
     }
 
     /// With the guest's rcx in r10: goes on if rcx is zero, else does what `otherwise` emits; rcx is restored on both
@@ -97,18 +107,44 @@ impl Emitter<'_> {
     fn settle_flags(&mut self, exit: u32) {
         let live = self.region.exits[exit as usize].live_flags;
         if !live.is_empty() {
-            self.restore_guest_flags();
+            let target = self.region.exits[exit as usize].kind.target();
+            self.restore_guest_flags(target);
         }
     }
 
-    fn restore_guest_flags(&mut self) {
-        if self.guest_flags == NONE || self.host_flags == self.guest_flags {
+    /// Brings the guest's flags to where they are at a boundary. `target` is still needed.
+    fn restore_guest_flags(&mut self, target: Option<Value>) {
+        if !self.guest_flags_settled() {
+            self.bring_flags(self.flag_locs[self.guest_flags as usize], target);
+        }
+    }
+
+    /// Whether the guest's flags are where they are at a boundary, or nobody reads them.
+    fn guest_flags_settled(&self) -> bool {
+        self.guest_flags == NONE
+            || if self.pins.flags_in_state {
+                self.flag_locs[self.guest_flags as usize] == FlagsLoc::Slot(HOME)
+            } else {
+                self.host_flags == self.guest_flags
+            }
+    }
+
+    /// Brings flags to where the guest's are at a boundary, which leaves its values behind but for `target`.
+    pub fn bring_flags(&mut self, from: FlagsLoc, target: Option<Value>) {
+        if !self.pins.flags_in_state {
+            if let FlagsLoc::Slot(slot) = from {
+                self.push_flags(slot);
+                self.host_flags = self.guest_flags;
+            }
             return;
         }
-        if let FlagsLoc::Slot(slot) = self.flag_locs[self.guest_flags as usize] {
-            self.push_flags(slot);
-            self.host_flags = self.guest_flags;
+        let taken = target.and_then(|v| self.facts.root(v)).map(|root| self.locs[root]);
+        let t = if taken == Some(Loc::Reg(SPARE)) { PC } else { SPARE };
+        match from {
+            FlagsLoc::Slot(slot) => self.asm.op(Opcode::one(0x8b), 4, t, Rm::Mem(self.slot_mem(slot))),
+            _ => dynasm!(self.asm; .arch x64; pushfq; pop Rq(t)),
         }
+        self.asm.op(Opcode::one(0x89), 4, t, Rm::Mem(self.slot_mem(HOME)));
     }
 
     /// Leaves the region here.
@@ -148,6 +184,8 @@ impl Emitter<'_> {
                 self.store_word(offset_of!(Header, exit_arg), arg);
                 self.leave(pc, Thunk::Exception);
             }
+            // At a safepoint the dispatcher looks at everything again.
+            ExitKind::Resync { next } => self.leave(next, Thunk::Safepoint),
             ExitKind::Halt { next } => self.leave(next, Thunk::Halt),
         }
     }
@@ -168,6 +206,10 @@ impl Emitter<'_> {
 
     /// Stores a constant to a 64-bit field of the header without touching a register or the flags.
     fn store_word(&mut self, offset: usize, value: u64) {
+        if let Ok(imm) = i32::try_from(value as i64) {
+            self.asm.op(Opcode::one(0xc7), 8, 0, Rm::Mem(Mem::state(offset as u32)));
+            return self.asm.u32(imm as u32);
+        }
         for (at, half) in [(0, value as u32), (4, (value >> 32) as u32)] {
             self.asm.op(Opcode::one(0xc7), 4, 0, Rm::Mem(Mem::state(offset as u32 + at)));
             self.asm.u32(half);
@@ -180,7 +222,7 @@ impl Emitter<'_> {
         }
         let t = self.reg(target);
         let size = if self.wide_pc() { 8 } else { 4 };
-        if t != PC {
+        if t != PC || self.is_loose(target) {
             self.asm.op(Opcode::one(0x8b), size, PC, Rm::Reg(t));
         }
     }
@@ -207,8 +249,8 @@ impl Emitter<'_> {
     }
 
     /// Where a call comes back: the shadow stack led here, the guest's return address in r9 must agree.
-    fn landing_pad(&mut self, ret: u64, keep_flags: bool) {
-        self.compare_pc(ret, keep_flags, Thunk::Indirect);
+    fn landing_pad(&mut self, ret: u64, flags_live: bool) {
+        self.compare_pc(ret, flags_live && !self.pins.flags_in_state, Thunk::Indirect);
         self.link(&[0xe9], ret);
     }
 
@@ -236,7 +278,7 @@ impl Emitter<'_> {
             self.reg_or_const(t);
         }
         self.ensure_flags(self.at, inst.args[0]);
-        let settled = facts.live_flags.is_empty() || self.guest_flags == NONE || self.guest_flags == self.host_flags;
+        let settled = facts.live_flags.is_empty() || self.guest_flags_settled();
         if let (ExitKind::Direct { pc }, true) = (facts.kind, settled) {
             return self.link(&[0x0f, 0x80 | cond as u8], pc);
         }
@@ -244,16 +286,18 @@ impl Emitter<'_> {
             self.asm.code.extend_from_slice(&[0x0f, 0x80 | cond as u8]);
             let at = self.asm.pos();
             self.asm.u32(0);
-            let flags_slot = if settled { None } else { self.guest_flags_slot() };
-            self.cold.push(Cold::Exit { at, exit, flags_slot, insn: self.insn });
+            let flags = if settled { FlagsLoc::Nowhere } else { self.flag_locs[self.guest_flags as usize] };
+            self.cold.push(Cold::Exit { at, exit, flags, insn: self.insn });
             return;
         }
         // A computed target: its register is only known here.
         self.asm.code.extend_from_slice(&[0x0f, 0x80 | cond.invert() as u8]);
         let at = self.asm.pos();
         self.asm.u32(0);
-        if let Some(slot) = self.guest_flags_slot().filter(|_| !settled) {
-            self.push_flags(slot);
+        if !settled {
+            let host_flags = self.host_flags;
+            self.bring_flags(self.flag_locs[self.guest_flags as usize], facts.kind.target());
+            self.host_flags = host_flags;
         }
         self.exit(exit, true);
         let here = self.asm.pos();
@@ -282,12 +326,15 @@ impl Emitter<'_> {
     pub fn branch(&mut self, inst: &Inst) {
         self.settle_all();
         if inst.op == Op::Jump {
-            self.restore_guest_flags();
+            self.restore_guest_flags(None);
             self.asm.u8(0xe9);
             return self.block_field(inst.imm);
         }
         self.ensure_flags(self.at, inst.args[0]);
-        if self.guest_flags == NONE || self.guest_flags == self.host_flags {
+        if self.pins.flags_in_state {
+            self.restore_guest_flags(None);
+        }
+        if self.pins.flags_in_state || self.guest_flags_settled() {
             self.asm.code.extend_from_slice(&[0x0f, 0x80 | inst.cond() as u8]);
             return self.block_field(inst.imm);
         }
@@ -315,7 +362,7 @@ impl Emitter<'_> {
         self.settle_all();
         for (word, &arg) in inst.args.iter().filter(|a| !a.is_none()).enumerate() {
             let ty = self.region.value_type(arg);
-            let r = self.reg(arg);
+            let r = self.reg_extended(arg);
             let r = if ty.bytes() < 4 {
                 let t = self.scratch(false);
                 let byte = if ty.bytes() == 1 { 0xb6 } else { 0xb7 };
@@ -397,7 +444,7 @@ impl Emitter<'_> {
         for host in 0..VEC {
             self.compute_sums_of(host);
         }
-        for r in (0..32u8).filter(|r| SCRATCH >> r & 1 != 0 || self.pins.guest(*r).is_some()) {
+        for r in (0..32u8).filter(|r| self.pins.is_scratch(*r) || self.pins.guest(*r).is_some()) {
             let v = std::mem::replace(&mut self.held[usize::from(r)], Value::NONE);
             let Some(root) = self.facts.root(v) else { continue };
             if self.locs[root] != Loc::Reg(r) {
@@ -426,10 +473,19 @@ impl Emitter<'_> {
                     self.asm.patch(at, here);
                     self.leave(self.region.pc, Thunk::Safepoint);
                 }
-                Cold::Exit { at, exit, flags_slot, insn } => {
+                Cold::Operation { at, back, descriptor } => self.cold_operation(at, back, descriptor),
+                Cold::Unordered { at, back, scratch } => self.cold_unordered(at, back, scratch),
+                Cold::Misaligned { at, point } => {
+                    self.asm.patch(at, here);
+                    self.out.faults.push(FaultPoint { at: here, ..point });
+                    self.asm.code.extend_from_slice(&[0x0f, 0x0b]); // ud2
+                }
+                Cold::Exit { at, exit, flags, insn } => {
                     self.asm.patch(at, here);
                     self.insn = insn;
-                    flags_slot.into_iter().for_each(|s| self.push_flags(s));
+                    if flags != FlagsLoc::Nowhere {
+                        self.bring_flags(flags, None);
+                    }
                     self.exit(exit, true);
                 }
             }

@@ -1,5 +1,6 @@
 //! Guest flags in EFLAGS: who is there, who must be saved, merging and editing.
 
+use super::alloc::HOME;
 use super::{Emitter, FlagsLoc};
 use crate::analysis::NONE;
 use crate::asm::{Mem, Opcode, Rm};
@@ -20,6 +21,9 @@ impl Emitter<'_> {
                 self.free_slot(slot);
             }
             self.flag_locs[root] = FlagsLoc::Nowhere;
+            if self.home_flags == root as u32 {
+                self.home_flags = NONE;
+            }
             if self.host_flags == root as u32 {
                 self.host_flags = NONE;
             }
@@ -56,8 +60,11 @@ impl Emitter<'_> {
         self.facts.facts[i].flag_uses -= 1;
     }
 
-    /// Before a helper is called: EFLAGS hold the guest's flags, which the helper may change.
+    /// Before a helper is called, which may change the guest's flags: they are where they are at a boundary.
     pub fn pass_guest_flags(&mut self, i: usize) {
+        if self.pins.flags_in_state {
+            return self.pass_flags_in_state(i);
+        }
         if self.guest_flags == NONE {
             return;
         }
@@ -68,9 +75,39 @@ impl Emitter<'_> {
         }
     }
 
-    /// After it: EFLAGS hold what the helper made of them.
+    fn pass_flags_in_state(&mut self, i: usize) {
+        let (home, guest) = (self.home_flags, self.guest_flags);
+        // Somebody still wants the ones that are there, or the guest's as they are now.
+        if home != NONE && *self.flag_uses(home) > u16::from(home == guest) {
+            let slot = self.new_slot(1);
+            let t = self.scratch(false);
+            self.asm.op(Opcode::one(0x8b), 4, t, Rm::Mem(self.slot_mem(HOME)));
+            self.asm.op(Opcode::one(0x89), 8, t, Rm::Mem(self.slot_mem(slot)));
+            self.flag_locs[home as usize] = FlagsLoc::Slot(slot);
+        }
+        if guest != NONE && guest != home {
+            if *self.flag_uses(guest) > 1 && self.host_flags == guest {
+                self.save_flags();
+            }
+            self.bring_flags(self.flag_locs[guest as usize], None);
+            if self.flag_locs[guest as usize] == FlagsLoc::Host {
+                self.flag_locs[guest as usize] = FlagsLoc::Slot(HOME);
+            }
+        }
+        self.clobber_flags(i);
+    }
+
+    /// After it: they are what the helper made of them.
     pub fn take_guest_flags(&mut self, i: usize) {
-        if self.guest_flags != NONE {
+        if self.guest_flags == NONE {
+            self.home_flags = NONE;
+        } else if self.pins.flags_in_state {
+            self.flag_locs[i] = FlagsLoc::Slot(HOME);
+            self.home_flags = i as u32;
+            self.facts.facts[i].flag_uses += 1;
+            self.set_guest_flags(i as u32);
+            self.facts.facts[i].flag_uses -= 1;
+        } else {
             self.name_guest_flags(i);
         }
     }
@@ -127,6 +164,14 @@ impl Emitter<'_> {
             self.flag_locs[self.host_flags as usize] = FlagsLoc::Nowhere;
         }
         self.host_flags = NONE;
+    }
+
+    /// Makes EFLAGS free for a check that comes before a fault, which may have to show the guest's flags.
+    pub fn clobber_flags_before_fault(&mut self) {
+        if self.backend.config.precise && self.guest_flags != NONE && self.guest_flags == self.host_flags {
+            self.save_flags();
+        }
+        self.clobber_flags(self.at);
     }
 
     fn save_flags(&mut self) {
@@ -326,6 +371,12 @@ impl Emitter<'_> {
     }
 
     fn flags_edit(&mut self, i: usize, inst: &Inst) {
+        let named = self.facts.facts[i].root as usize;
+        if named != i {
+            // The operand itself; where that is the guest's flags, it is known by now whose they are.
+            self.facts.facts[i].root = self.facts.facts[named].root;
+            return;
+        }
         let which = inst.flag_set();
         self.ensure_flags(i, inst.args[0]);
         self.clobber_flags(i);

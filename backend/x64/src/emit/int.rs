@@ -1,7 +1,6 @@
 //! Integer arithmetic, logic, width changes and bit operations.
 
 use super::Emitter;
-use crate::Unsupported;
 use crate::analysis::NONE;
 use crate::asm::{Mem, NO_REG, Opcode, Rm};
 use isamorph_ir::{Inst, Op, Type, Value};
@@ -19,7 +18,8 @@ pub(crate) fn alu_number(op: Op) -> u8 {
     }
 }
 
-const CMP: u8 = 7;
+/// The number of `cmp`.
+pub(crate) const CMP: u8 = 7;
 
 /// The second operand of an arithmetic instruction.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,9 +54,17 @@ impl Emitter<'_> {
         if !self.wants_flags(i) && inst.op == Op::Sub && self.sub_by_lea(i, inst) {
             return;
         }
+        let size = inst.ty.bytes();
+        if matches!(inst.op, Op::Sub | Op::Xor) && size >= 4 && self.is_same(inst.args[0], inst.args[1]) {
+            // Whatever the operands are. Processors know this form as a zero that depends on nothing.
+            let d = self.dest(i, None);
+            self.clobber_flags(i);
+            self.alu_op(alu_number(inst.op), size, Rm::Reg(d), Source::Rm(Rm::Reg(d)));
+            self.flags_defined(i);
+            return self.define(i, d);
+        }
         let (a, b) = self.order(inst);
         let source = self.source(b);
-        let size = inst.ty.bytes();
         let d = self.in_place(i, inst, a, source);
         self.carry_in(i, inst);
         self.prepare_merge(i);
@@ -66,7 +74,9 @@ impl Emitter<'_> {
             let digit = u8::from(inst.op == Op::Sub);
             self.asm.op(Opcode::one(if size == 1 { 0xfe } else { 0xff }), size, digit, Rm::Reg(d.reg));
         } else {
-            self.fault_if_memory(source);
+            if let Source::Rm(rm) = source {
+                self.fault_if_memory(rm);
+            }
             self.alu_op(alu_number(inst.op), size, Rm::Reg(d.reg), source);
         }
         self.flags_defined(i);
@@ -81,11 +91,31 @@ impl Emitter<'_> {
 
     /// A constant or folded load goes second when the operation commutes. Of two constants the second stays where it
     /// is: `inc` stands for a second operand of one.
-    fn order(&self, inst: &Inst) -> (Value, Value) {
+    pub fn order(&self, inst: &Inst) -> (Value, Value) {
         let (a, b) = (inst.args[0], inst.args[1]);
         let commutes = !matches!(inst.op, Op::Sub | Op::Sbb);
-        let folded = b.as_inst().is_some_and(|l| self.is_folded(l));
-        if commutes && a.as_const().is_some() && b.as_const().is_none() && !folded { (b, a) } else { (a, b) }
+        let first = a.as_const().is_some() || self.is_operand_folded(a);
+        let second = b.as_const().is_some() || self.is_operand_folded(b);
+        if commutes && first && !second { (b, a) } else { (a, b) }
+    }
+
+    fn is_same(&self, a: Value, b: Value) -> bool {
+        a.as_inst().is_some() && self.facts.root(a) == self.facts.root(b) && !self.is_operand_folded(a)
+    }
+
+    fn is_operand_folded(&self, v: Value) -> bool {
+        self.facts.root(v).is_some_and(|root| self.is_folded(root))
+    }
+
+    /// The memory operand that stands for a value, if its load or the reading of its register is emitted as part of the
+    /// instruction that uses it.
+    pub fn folded(&mut self, v: Value) -> Option<Mem> {
+        let root = self.facts.root(v).filter(|root| self.is_folded(*root))?;
+        let inst = self.region.insts[root];
+        if inst.op == Op::Get {
+            return self.pins.in_state(inst.reg()).map(|at| Mem::state(at.offset));
+        }
+        Some(self.guest_mem(inst.imm))
     }
 
     /// The second operand: an immediate, a folded load, or a register.
@@ -93,14 +123,20 @@ impl Emitter<'_> {
         if let Some(imm) = self.imm32(v) {
             return Source::Imm(imm);
         }
-        if let Some(l) = v.as_inst().filter(|l| self.is_folded(*l)) {
-            return Source::Rm(Rm::Mem(self.guest_mem(self.region.insts[l].imm)));
-        }
-        Source::Rm(Rm::Reg(self.reg(v)))
+        Source::Rm(self.register_or_folded(v))
     }
 
-    pub fn fault_if_memory(&mut self, source: Source) {
-        if let Source::Rm(Rm::Mem(_)) = source {
+    /// An operand in a register or as a folded load, never as an immediate.
+    pub fn register_or_folded(&mut self, v: Value) -> Rm {
+        match self.folded(v) {
+            Some(mem) => Rm::Mem(mem),
+            None => Rm::Reg(self.reg(v)),
+        }
+    }
+
+    /// Guest memory may fault, the CPU state does not.
+    pub fn fault_if_memory(&mut self, rm: Rm) {
+        if rm.is_guest_memory() {
             self.fault_point(&[]);
         }
     }
@@ -137,23 +173,33 @@ impl Emitter<'_> {
     /// `cmp` and `test`: a difference or conjunction of which only the flags are used.
     fn compare(&mut self, i: usize, inst: &Inst) {
         let size = inst.ty.bytes();
-        let (a, b) = if inst.op == Op::And { self.order(inst) } else { (inst.args[0], inst.args[1]) };
-        let same = a == b;
+        let (a, b) = if inst.op == Op::And { self.order_test(inst) } else { (inst.args[0], inst.args[1]) };
         let source = self.source(b);
-        let a = self.reg(a);
+        let rm = self.register_or_folded(a);
         self.clobber_flags(i);
-        self.fault_if_memory(source);
+        self.fault_if_memory(rm);
+        if let Source::Rm(rm) = source {
+            self.fault_if_memory(rm);
+        }
         let test = Opcode::one(if size == 1 { 0x84 } else { 0x85 });
-        match (inst.op, source) {
-            (Op::Sub, Source::Imm(0)) => self.asm.op(test, size, a, Rm::Reg(a)),
-            (Op::Sub, s) => self.alu_op(CMP, size, Rm::Reg(a), s),
-            (_, Source::Imm(imm)) => {
-                self.asm.op(Opcode::one(if size == 1 { 0xf6 } else { 0xf7 }), size, 0, Rm::Reg(a));
+        match (inst.op, source, rm) {
+            (Op::Sub, Source::Imm(0), Rm::Reg(a)) => self.asm.op(test, size, a, rm),
+            (Op::Sub, s, _) => self.alu_op(CMP, size, rm, s),
+            (_, Source::Imm(imm), _) => {
+                self.asm.op(Opcode::one(if size == 1 { 0xf6 } else { 0xf7 }), size, 0, rm);
                 self.imm(imm, size);
             }
-            (_, Source::Rm(rm)) => self.asm.op(test, size, a, if same { Rm::Reg(a) } else { rm }),
+            (_, Source::Rm(Rm::Reg(b)), _) => self.asm.op(test, size, b, rm),
+            (_, Source::Rm(b), Rm::Reg(a)) => self.asm.op(test, size, a, b),
+            _ => unreachable!("only one operand is memory"),
         }
         self.flags_defined(i);
+    }
+
+    /// The operands of `test`, which takes an immediate with memory too: the constant goes second in any case.
+    fn order_test(&self, inst: &Inst) -> (Value, Value) {
+        let (a, b) = (inst.args[0], inst.args[1]);
+        if self.imm32(a).is_some() && b.as_const().is_none() { (b, a) } else { (a, b) }
     }
 
     /// A sum whose flags nobody wants, without touching EFLAGS.
@@ -213,10 +259,49 @@ impl Emitter<'_> {
         {
             return Dest { reg, part: true };
         }
+        if let Some(bits) = self.region.const_bits(a).filter(|_| !self.held.contains(&a)) {
+            let reg = self.dest_avoiding(i, None, source.registers());
+            self.mov_imm(reg, bits);
+            return Dest { reg, part: false };
+        }
         let ra = self.reg(a);
+        let ra = self.twin(i, a).unwrap_or(ra);
         let d = self.dest_avoiding(i, Some(ra), source.registers() & !(1 << ra));
         self.move_int(inst.ty, d, ra);
         Dest { reg: d, part: false }
+    }
+
+    /// Whether a value is the low half of a register whose upper half holds something else.
+    pub fn is_loose(&self, v: Value) -> bool {
+        let wide = |root: usize| self.region.insts[root].ty == Type::I64;
+        self.region.value_type(v) == Type::I32 && self.facts.root(v).is_some_and(wide)
+    }
+
+    /// The register that holds a value, zero-extended if it is an `i32`.
+    pub fn reg_extended(&mut self, v: Value) -> u8 {
+        let r = self.reg(v);
+        if !self.is_loose(v) {
+            return r;
+        }
+        let t = self.scratch(false);
+        self.asm.op(Opcode::one(0x8b), 4, t, Rm::Reg(r));
+        t
+    }
+
+    /// Zero-extends the first operand that [`Emitter::in_place`] has put into `d`, for operations that do not write all
+    /// of their result.
+    pub fn extend_in_place(&mut self, d: Dest, a: Value) {
+        if self.is_loose(a) {
+            self.asm.op(Opcode::one(0x8b), 4, d.reg, Rm::Reg(d.reg));
+        }
+    }
+
+    /// The register in which the result of `i` is wanted, if it has the same value as operand `a` already.
+    pub fn twin(&mut self, i: usize, a: Value) -> Option<u8> {
+        let root = self.facts.root(a)?;
+        let wanted = self.wanted_register(i)?;
+        let same = self.facts.root(self.held[usize::from(wanted)]) == Some(root);
+        (same && self.can_overwrite(wanted, i)).then_some(wanted)
     }
 
     /// Copies an integer; 8- and 16-bit values copy their whole register.
@@ -284,10 +369,10 @@ impl Emitter<'_> {
     // ---- widths
 
     /// `trunc`, `zext`, `sext`, `field`, `ins`, `concat`.
-    pub fn width(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
+    pub fn width(&mut self, i: usize, inst: &Inst) {
         match inst.op {
             Op::Ins => self.ins(i, inst),
-            Op::Concat => return self.concat(i, inst),
+            Op::Concat => self.concat(i, inst),
             Op::Field => {
                 let a = self.reg(inst.args[0]);
                 let wide = self.region.value_type(inst.args[0]) == Type::I64;
@@ -305,7 +390,6 @@ impl Emitter<'_> {
                 self.define(i, d);
             }
         }
-        Ok(())
     }
 
     /// `movzx`, `movsx`, `mov`: extends or truncates `from` bytes to the instruction's type.
@@ -360,7 +444,9 @@ impl Emitter<'_> {
         let source = self.source(part);
         let old = self.reg(inst.args[0]);
         let d = self.dest_avoiding(i, Some(old), source.registers());
-        self.move_int(inst.ty, d, old);
+        if d != old || self.is_loose(inst.args[0]) {
+            self.asm.op(Opcode::one(0x8b), if wide { 8 } else { 4 }, d, Rm::Reg(old));
+        }
         let high_byte = inst.imm == 8 && bytes == 1 && d < 4;
         match source {
             _ if inst.imm == 0 => self.move_part(d, source, bytes),
@@ -409,11 +495,9 @@ impl Emitter<'_> {
         }
     }
 
-    fn concat(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
-        if inst.ty == Type::I128 {
-            return Err(Unsupported { what: "concat.i128" });
-        }
-        let (lo, hi) = (self.reg(inst.args[0]), self.reg(inst.args[1]));
+    fn concat(&mut self, i: usize, inst: &Inst) {
+        let lo = if inst.ty == Type::I64 { self.reg_extended(inst.args[0]) } else { self.reg(inst.args[0]) };
+        let hi = self.reg(inst.args[1]);
         let d = self.scratch(false);
         match inst.ty {
             Type::I64 => {
@@ -431,87 +515,6 @@ impl Emitter<'_> {
             }
         }
         self.define(i, d);
-        Ok(())
-    }
-
-    // ---- bits
-
-    /// `bswap`, bit scans and counts, bit tests.
-    pub fn bits(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
-        let size = inst.ty.bytes();
-        if size == 1 || size == 2 && inst.op == Op::Bswap {
-            return Err(Unsupported { what: "bit operation on a narrow type" });
-        }
-        match inst.op {
-            Op::Bswap => {
-                let d = self.in_place(i, inst, inst.args[0], Source::Imm(0));
-                if size == 8 || d.reg >= 8 {
-                    self.asm.u8(0x40 | u8::from(size == 8) << 3 | d.reg >> 3);
-                }
-                self.asm.code.extend_from_slice(&[0x0f, 0xc8 | d.reg & 7]);
-                self.finish(i, d);
-            }
-            Op::Bsf | Op::Bsr => {
-                let source = Source::Rm(Rm::Reg(self.reg(inst.args[0])));
-                let d = self.in_place(i, inst, inst.args[1], source);
-                self.clobber_flags(i);
-                let Source::Rm(rm) = source else { return Ok(()) };
-                self.asm.op(Opcode::two(if inst.op == Op::Bsf { 0xbc } else { 0xbd }), size, d.reg, rm);
-                self.flags_defined(i);
-                self.finish(i, d);
-            }
-            Op::Popcnt | Op::Lzcnt | Op::Tzcnt => self.count_bits(i, inst),
-            _ => self.bit_test(i, inst),
-        }
-        Ok(())
-    }
-
-    fn count_bits(&mut self, i: usize, inst: &Inst) {
-        let a = self.reg(inst.args[0]);
-        let d = self.dest(i, Some(a));
-        self.clobber_flags(i);
-        let byte = match inst.op {
-            Op::Popcnt => 0xb8,
-            Op::Lzcnt => 0xbd,
-            _ => 0xbc,
-        };
-        self.asm.op(Opcode::sse(0xf3, byte), inst.ty.bytes(), d, Rm::Reg(a));
-        self.flags_defined(i);
-        self.define(i, d);
-    }
-
-    fn bit_test(&mut self, i: usize, inst: &Inst) {
-        let source = match self.imm32(inst.args[1]) {
-            Some(bit) => Source::Imm(bit),
-            None => Source::Rm(Rm::Reg(self.reg(inst.args[1]))),
-        };
-        let d = if inst.op == Op::Bt && self.facts.facts[i].uses == 0 {
-            Dest { reg: self.reg(inst.args[0]), part: false }
-        } else {
-            self.in_place(i, inst, inst.args[0], source)
-        };
-        if self.wants_flags(i) && !(self.facts.facts[i].flags_needed - isamorph_ir::FlagSet::C).is_empty() {
-            self.ensure_flags(i, inst.args[2]);
-        }
-        self.clobber_flags(i);
-        let number = match inst.op {
-            Op::Bt => 4,
-            Op::Bts => 5,
-            Op::Btr => 6,
-            _ => 7,
-        };
-        match source {
-            Source::Imm(bit) => {
-                self.asm.op(Opcode::two(0xba), inst.ty.bytes(), number, Rm::Reg(d.reg));
-                self.asm.u8(bit as u8);
-            }
-            Source::Rm(Rm::Reg(b)) => self.asm.op(Opcode::two(0x83 | number << 3), inst.ty.bytes(), b, Rm::Reg(d.reg)),
-            Source::Rm(_) => {}
-        }
-        self.flags_defined(i);
-        if self.facts.facts[i].uses > 0 {
-            self.finish(i, d);
-        }
     }
 }
 

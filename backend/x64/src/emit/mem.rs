@@ -26,13 +26,19 @@ impl Emitter<'_> {
     /// base + (index << scale) + disp.
     fn offset_mem(&mut self, addr: &Addr) -> Mem {
         let mut mem = Mem { disp: addr.disp, ..super::EMPTY };
-        if let Some(imm) = self.imm32(addr.base) {
-            mem.disp = mem.disp.wrapping_add(imm);
+        // A displacement of the host is sign-extended: in a guest with 64-bit addresses it may not wrap.
+        let wraps = self.backend.table.addr_bits == 32;
+        let displaced = |disp: i32, imm: i32, scale: u8| {
+            let sum = i64::from(disp) + (i64::from(imm) << scale);
+            if wraps { Some(sum as i32) } else { i32::try_from(sum).ok() }
+        };
+        if let Some(disp) = self.imm32(addr.base).and_then(|imm| displaced(mem.disp, imm, 0)) {
+            mem.disp = disp;
         } else if !addr.base.is_none() {
             mem.base = self.term(addr.base, 0, &mut mem.disp);
         }
-        if let Some(imm) = self.imm32(addr.index) {
-            mem.disp = mem.disp.wrapping_add(imm << addr.scale);
+        if let Some(disp) = self.imm32(addr.index).and_then(|imm| displaced(mem.disp, imm, addr.scale)) {
+            mem.disp = disp;
         } else if !addr.index.is_none() {
             (mem.index, mem.scale) = (self.term(addr.index, addr.scale, &mut mem.disp), addr.scale);
         }
@@ -83,9 +89,9 @@ impl Emitter<'_> {
     /// Loads.
     pub fn load(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
         let attr = inst.mem();
-        check_alignment(inst)?;
         let mem = self.guest_mem(inst.imm);
-        if inst.ty.is_vector() {
+        self.check_alignment(inst, mem);
+        if super::in_vector(inst.ty) {
             let d = self.dest(i, None);
             self.fault_point(&[]);
             self.load_vector(d, attr.bytes(), attr.is_aligned(), mem);
@@ -115,11 +121,7 @@ impl Emitter<'_> {
 
     /// Byte swap after a big-endian load: movbe would need a register operand of the access size.
     fn swap_bytes(&mut self, inst: &Inst, d: u8, bytes: u32) {
-        let wide = bytes == 8;
-        if wide || d >= 8 {
-            self.asm.u8(0x40 | u8::from(wide) << 3 | d >> 3);
-        }
-        self.asm.code.extend_from_slice(&[0x0f, 0xc8 | d & 7]);
+        self.bswap(d, bytes == 8);
         if bytes == 2 {
             self.rorx(d, d, 16, false);
             self.extend(inst, d, Rm::Reg(d), 2);
@@ -147,13 +149,14 @@ impl Emitter<'_> {
             return Ok(());
         }
         let attr = inst.mem();
-        check_alignment(inst)?;
         if attr.is_big_endian() && attr.bytes() > 1 {
-            return self.store_swapped(inst);
+            self.store_swapped(inst);
+            return Ok(());
         }
-        if inst.ty.is_vector() {
+        if super::in_vector(inst.ty) {
             let v = self.reg(inst.args[0]);
             let mem = self.guest_mem(inst.imm);
+            self.check_alignment(inst, mem);
             self.fault_point(&[]);
             self.store_vector(v, attr.bytes(), attr.is_aligned(), mem);
             return Ok(());
@@ -163,9 +166,35 @@ impl Emitter<'_> {
             None => Source::Rm(Rm::Reg(self.reg(inst.args[0]))),
         };
         let mem = self.guest_mem(inst.imm);
+        self.check_alignment(inst, mem);
         self.fault_point(&[]);
         self.store_int(attr.bytes(), source, mem);
         Ok(())
+    }
+
+    /// The host checks alignment only for whole vectors; smaller accesses that must be aligned test the low bits of the
+    /// address, and meet an undefined instruction if they are not.
+    fn check_alignment(&mut self, inst: &Inst, mem: Mem) {
+        let bytes = inst.mem().bytes();
+        if !inst.mem().is_aligned() || !(2..16).contains(&bytes) {
+            return;
+        }
+        self.clobber_flags_before_fault();
+        let plain = mem.index == NO_REG && mem.base != NO_REG && (mem.disp as u32).is_multiple_of(bytes);
+        let low = if plain {
+            mem.base
+        } else {
+            let t = self.scratch(false);
+            self.asm.op(Opcode::one(0x8d), 4, t, Rm::Mem(Mem { addr32: false, gs: false, ..mem }));
+            t
+        };
+        self.asm.op(Opcode::one(0xf6), 1, 0, Rm::Reg(low));
+        self.asm.u8(bytes as u8 - 1);
+        self.asm.code.extend_from_slice(&[0x0f, 0x85]); // jnz
+        let at = self.asm.pos();
+        self.asm.u32(0);
+        let point = self.recovery(&[]);
+        self.cold.push(super::Cold::Misaligned { at, point });
     }
 
     fn store_int(&mut self, bytes: u32, source: Source, mem: Mem) {
@@ -183,16 +212,25 @@ impl Emitter<'_> {
         }
     }
 
-    fn store_swapped(&mut self, inst: &Inst) -> Result<(), Unsupported> {
+    fn store_swapped(&mut self, inst: &Inst) {
         let bytes = inst.mem().bytes();
-        if inst.ty.is_vector() || !self.backend.host.movbe || bytes == 1 {
-            return Err(Unsupported { what: "big-endian store" });
-        }
-        let v = self.reg(inst.args[0]);
+        let mut v = self.reg(inst.args[0]);
         let mem = self.guest_mem(inst.imm);
+        self.check_alignment(inst, mem);
+        let opcode = if self.backend.host.movbe {
+            Opcode { prefix: 0, map: 2, byte: 0xf1 }
+        } else {
+            let t = self.scratch(false);
+            self.copy_register(t, v);
+            self.bswap(t, bytes == 8);
+            if bytes == 2 {
+                self.rorx(t, t, 16, false);
+            }
+            v = t;
+            Opcode::one(0x89)
+        };
         self.fault_point(&[]);
-        self.asm.op(Opcode { prefix: 0, map: 2, byte: 0xf1 }, bytes, v, Rm::Mem(mem));
-        Ok(())
+        self.asm.op(opcode, bytes, v, Rm::Mem(mem));
     }
 
     /// A vector store of 4, 8 or 16 bytes.
@@ -273,12 +311,4 @@ impl Emitter<'_> {
         };
         self.store_int(ty.bytes(), source, mem);
     }
-}
-
-/// The host checks alignment only for whole vectors.
-fn check_alignment(inst: &Inst) -> Result<(), Unsupported> {
-    if inst.mem().is_aligned() && inst.mem().bytes() < 16 {
-        return Err(Unsupported { what: "alignment check of a small access" });
-    }
-    Ok(())
 }

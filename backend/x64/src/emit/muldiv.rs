@@ -6,7 +6,7 @@ use crate::Unsupported;
 use crate::analysis::NONE;
 use crate::asm::{Mem, Opcode, Rm};
 use isamorph_code::Recipe;
-use isamorph_ir::{Inst, Op, Type, Value};
+use isamorph_ir::{Cond, Inst, Op, Type, Value};
 
 const RAX: u8 = 0;
 const RDX: u8 = 2;
@@ -29,6 +29,7 @@ impl Emitter<'_> {
             (Op::Mul, _) => self.mul_low(i, inst),
             (Op::MulU | Op::MulS, Type::I8) => self.mul_byte(i, inst),
             (Op::MulU | Op::MulS, _) => self.mul_wide(i, inst),
+            (Op::QuotU | Op::QuotS, _) => self.quotient(i, inst),
             (_, Type::I8) => self.div_byte(i, inst),
             _ => self.div(i, inst),
         }
@@ -39,33 +40,25 @@ impl Emitter<'_> {
         let size = inst.ty.bytes();
         let (a, b) = if self.imm32(inst.args[1]).is_some() { (0, 1) } else { (1, 0) };
         if let Some(imm) = self.imm32(inst.args[b]) {
-            let source = self.source_in_place(inst.args[a]);
+            let source = self.register_or_folded(inst.args[a]);
             let prefer = if let Rm::Reg(r) = source { Some(r) } else { None };
             let d = self.dest(i, prefer);
             self.clobber_flags(i);
-            self.fault_if_memory(super::int::Source::Rm(source));
+            self.fault_if_memory(source);
             let short = i8::try_from(imm).is_ok();
             self.asm.op(Opcode::one(if short { 0x6b } else { 0x69 }), size, d, source);
             self.imm(imm, if short { 1 } else { size });
             self.flags_defined(i);
             return self.define(i, d);
         }
-        let source = self.source(inst.args[1]);
-        let d = self.in_place(i, inst, inst.args[0], source);
+        let (a, b) = self.order(inst);
+        let rm = self.register_or_folded(b);
+        let d = self.in_place(i, inst, a, super::int::Source::Rm(rm));
         self.clobber_flags(i);
-        self.fault_if_memory(source);
-        let super::int::Source::Rm(rm) = source else { return };
+        self.fault_if_memory(rm);
         self.asm.op(Opcode::two(0xaf), size, d.reg, rm);
         self.flags_defined(i);
         self.finish(i, d);
-    }
-
-    /// An operand in a register or as a folded load, never as an immediate.
-    fn source_in_place(&mut self, v: Value) -> Rm {
-        match v.as_inst().filter(|l| self.is_folded(*l)) {
-            Some(l) => Rm::Mem(self.guest_mem(self.region.insts[l].imm)),
-            None => Rm::Reg(self.reg(v)),
-        }
     }
 
     /// Whether the result of `i` is wanted in `reg` and may go there now.
@@ -208,6 +201,44 @@ impl Emitter<'_> {
         let recipes = self.aside_recipes(&aside);
         self.fault_point(&recipes);
         self.asm.op(Opcode::one(0xf7), size, if inst.op == Op::DivU { 6 } else { 7 }, Rm::Reg(d));
+        self.results(i, &aside);
+    }
+
+    /// A division that never faults. Where the host's would (by zero, or the least number by −1), and for all other
+    /// divisions by 0 and −1, the quotient is the product.
+    fn quotient(&mut self, i: usize, inst: &Inst) {
+        let size = inst.ty.bytes();
+        let a = self.reg(inst.args[0]);
+        let d = self.away_from_fixed(inst.args[1]);
+        let rax = self.belongs(i as u32, RAX, i);
+        let aside = self.put_aside(rax, false);
+        self.move_int(inst.ty, RAX, a);
+        self.clobber_flags(i);
+        let signed = inst.op == Op::QuotS;
+        let ordinary = if signed {
+            let next = Mem { base: d, disp: 1, ..super::EMPTY };
+            self.asm.op(Opcode::one(0x8d), size, RDX, Rm::Mem(next));
+            self.alu_op(super::int::CMP, size, Rm::Reg(RDX), super::int::Source::Imm(1));
+            self.short_jump(Cond::A as u8)
+        } else {
+            self.asm.op(Opcode::one(0x85), size, d, Rm::Reg(d));
+            self.short_jump(Cond::Ne as u8)
+        };
+        self.asm.op(Opcode::two(0xaf), size, RAX, Rm::Reg(d));
+        self.asm.u8(0xeb);
+        let done = self.asm.pos();
+        self.asm.u8(0);
+        self.asm.patch_short(ordinary);
+        if signed {
+            if size == 8 {
+                self.asm.u8(0x48);
+            }
+            self.asm.u8(0x99); // cdq, cqo
+        } else {
+            self.asm.op(Opcode::one(0x33), 4, RDX, Rm::Reg(RDX));
+        }
+        self.asm.op(Opcode::one(0xf7), size, if signed { 7 } else { 6 }, Rm::Reg(d));
+        self.asm.patch_short(done);
         self.results(i, &aside);
     }
 

@@ -38,6 +38,7 @@ impl Emitter<'_> {
     fn shift_imm(&mut self, i: usize, inst: &Inst, count: u8, old: Value) {
         let source = self.fill(inst);
         let d = self.in_place(i, inst, inst.args[0], source);
+        self.extend_in_place(d, inst.args[0]);
         self.old_flags(i, inst, old);
         self.clobber_flags(i);
         self.shift_rm_imm(inst, Rm::Reg(d.reg), source, count);
@@ -124,7 +125,10 @@ impl Emitter<'_> {
         let a = self.reg(inst.args[0]);
         let avoid = (fill.registers() | count.registers()) & !(1 << a);
         let d = self.dest_avoiding(i, Some(a), avoid);
-        self.move_int(inst.ty, d, a);
+        if d != a || self.is_loose(inst.args[0]) {
+            // A count of zero need not write the register.
+            self.asm.op(Opcode::one(0x8b), if inst.ty == Type::I64 { 8 } else { 4 }, d, Rm::Reg(a));
+        }
         d
     }
 

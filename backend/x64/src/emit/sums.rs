@@ -8,7 +8,7 @@
 //!
 //! Sums count from a virtual origin of their register, so that settling one does not change the others.
 
-use super::{Emitter, Loc, SCRATCH};
+use super::{Emitter, Loc};
 use crate::analysis::NONE;
 use crate::asm::{Mem, Opcode, Rm};
 use crate::pins::VEC;
@@ -22,26 +22,34 @@ pub(crate) struct Sums {
     origin: [i32; VEC as usize],
     /// The value of the guest register in each host register, if it is a sum: its root and distance from the origin.
     pending: [(u32, i32); VEC as usize],
+    /// The host registers whose guest registers are sums, one bit each.
+    pending_set: u32,
     /// Roots that were noted as sums in this block.
     roots: Vec<u32>,
 }
 
 impl Default for Sums {
     fn default() -> Self {
-        Sums { origin: [0; VEC as usize], pending: [(NONE, 0); VEC as usize], roots: Vec::new() }
+        Sums { origin: [0; VEC as usize], pending: [(NONE, 0); VEC as usize], pending_set: 0, roots: Vec::new() }
     }
 }
 
 impl Sums {
     /// The guest register got another value.
     pub fn forget_pending(&mut self, host: u8) {
+        self.pending_set &= !(1 << host);
         if let Some(p) = self.pending.get_mut(usize::from(host)) {
             *p = (NONE, 0);
         }
     }
     /// Whether the guest register is not what the host register holds.
     pub fn is_pending(&self, host: u8) -> bool {
-        self.pending.get(usize::from(host)).is_some_and(|p| p.0 != NONE)
+        self.pending_set >> host & 1 != 0
+    }
+    /// The host registers whose guest registers are sums.
+    fn pending_hosts(&self) -> impl Iterator<Item = u8> + use<> {
+        let set = self.pending_set;
+        (0..VEC).filter(move |host| set >> host & 1 != 0)
     }
 }
 
@@ -101,10 +109,10 @@ impl Emitter<'_> {
         if let Some(root) = self.facts.root(v)
             && let Loc::Sum { host, add } = self.locs[root]
         {
-            let distance = self.distance(host, add) << scale;
+            let sum = i64::from(*disp) + (i64::from(self.distance(host, add)) << scale);
             let wraps = self.backend.table.addr_bits == 32;
-            if wraps || disp.checked_add(distance).is_some() {
-                *disp = disp.wrapping_add(distance);
+            if wraps || i32::try_from(sum).is_ok() {
+                *disp = sum as i32;
                 self.lock(host);
                 return host;
             }
@@ -116,6 +124,7 @@ impl Emitter<'_> {
     pub fn set_to_sum(&mut self, host: u8, root: usize, from: u8, add: i32) {
         if host == from {
             self.sums.pending[usize::from(host)] = (root as u32, add);
+            self.sums.pending_set |= 1 << host;
             return;
         }
         self.vacate(host);
@@ -128,7 +137,10 @@ impl Emitter<'_> {
 
     /// Makes the host register hold what its guest register is.
     pub fn settle(&mut self, host: u8) {
-        let Some(&(root, add)) = self.sums.pending.get(usize::from(host)).filter(|p| p.0 != NONE) else { return };
+        if !self.sums.is_pending(host) {
+            return;
+        }
+        let (root, add) = self.sums.pending[usize::from(host)];
         self.sums.forget_pending(host);
         let here = &mut self.sums.origin[usize::from(host)];
         let (from, distance) = (*here, add.wrapping_sub(*here));
@@ -152,7 +164,9 @@ impl Emitter<'_> {
 
     /// Settles every guest register.
     pub fn settle_all(&mut self) {
-        (0..VEC).for_each(|host| self.settle(host));
+        if self.sums.pending_set != 0 {
+            (0..VEC).for_each(|host| self.settle(host));
+        }
     }
 
     fn live_sums(&self, host: u8) -> impl Iterator<Item = usize> + '_ {
@@ -165,9 +179,14 @@ impl Emitter<'_> {
         host < VEC && self.live_sums(host).any(|root| self.uses_after(Value::inst(root), i) > 0)
     }
 
+    /// Whether a sum of this register is alive.
+    pub fn has_sums(&self, host: u8) -> bool {
+        host < VEC && self.live_sums(host).next().is_some()
+    }
+
     /// Before a register changes: computes the sums of it that are still needed.
     pub fn compute_sums_of(&mut self, host: u8) {
-        if host >= VEC || SCRATCH >> host & 1 != 0 || self.sums.roots.is_empty() {
+        if host >= VEC || self.pins.is_scratch(host) || self.sums.roots.is_empty() {
             return;
         }
         loop {
@@ -184,11 +203,13 @@ impl Emitter<'_> {
 
     /// What a fault must add to the registers whose guest registers are pending sums.
     pub fn sum_recipes(&mut self) {
-        for host in 0..VEC {
-            let (root, add) = self.sums.pending[usize::from(host)];
+        if self.sums.pending_set == 0 {
+            return;
+        }
+        for host in self.sums.pending_hosts() {
+            let (_, add) = self.sums.pending[usize::from(host)];
             let distance = self.distance(host, add);
-            if root != NONE
-                && distance != 0
+            if distance != 0
                 && let Some(guest) = self.pins.guest(host)
             {
                 self.out.recipes.push(Recipe::Offset { reg: guest.0, add: distance });

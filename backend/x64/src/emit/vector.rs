@@ -7,7 +7,9 @@ use super::int::Source;
 use crate::Unsupported;
 use crate::asm::{Opcode, Rm};
 use crate::pins::VEC;
-use isamorph_ir::{Inst, Lane, Op, Type, Value};
+use isamorph_host::cpu::features;
+use isamorph_ir::op::ImmKind;
+use isamorph_ir::{FpRule, Inst, Lane, Op, Type, Value, rules};
 
 /// Mandatory prefix of a floating-point instruction for a lane.
 fn fp_prefix(lane: Lane) -> u8 {
@@ -105,7 +107,8 @@ fn move_lane(inst: &Inst) -> Option<Opcode> {
 /// The immediate byte that follows a two-operand instruction, if it has one.
 fn immediate(inst: &Inst) -> Option<u8> {
     match (inst.op, inst.lane().bytes(), inst.imm & 15, inst.imm >> 4) {
-        (Op::VShuffle2 | Op::FCmpMask, ..) => Some(inst.imm as u8),
+        (Op::VShuffle2, ..) => Some(inst.imm as u8),
+        (Op::FCmpMask, ..) => Some(inst.fp_mode().selector()),
         (Op::VMoveLane, 8, 1, 1) => Some(2),
         (Op::VMoveLane, 4, 0, 0) => None,
         (Op::VMoveLane, 4, to, from) => Some((from << 6 | to << 4) as u8),
@@ -156,7 +159,23 @@ fn shift_imm(inst: &Inst) -> Option<(Opcode, u8)> {
 
 /// Whether the second operand may be a memory operand of the host instruction.
 pub(crate) fn takes_memory(inst: &Inst) -> bool {
-    inst.ty == Type::V128 && inst.op != Op::VMoveLane && two_operands(inst).is_some()
+    let available = two_operands(inst).is_some_and(is_available);
+    inst.ty == Type::V128 && !has_foreign_rule(inst) && inst.op != Op::VMoveLane && available
+}
+
+/// Whether the host has an instruction of the tables: those of the maps 0F 38 and 0F 3A came with SSE4.
+fn is_available(opcode: Opcode) -> bool {
+    let host = features();
+    match (opcode.map, opcode.byte) {
+        (1, _) => true,
+        (2, 0x37) => host.sse42,
+        _ => host.sse41,
+    }
+}
+
+/// Whether an op follows other rules than those of the host's instructions.
+pub(super) fn has_foreign_rule(inst: &Inst) -> bool {
+    inst.op.info().imm == ImmKind::Fp && inst.fp_mode().rule() != FpRule::X86
 }
 
 /// How many bytes that memory operand has.
@@ -171,7 +190,11 @@ impl Emitter<'_> {
         if inst.ty == Type::V256 {
             return Err(Unsupported { what: "256-bit vectors" });
         }
-        if let Some(opcode) = two_operands(inst) {
+        if self.needs_care(inst) {
+            if !self.float(i, inst) {
+                self.outside(i, inst)?;
+            }
+        } else if let Some(opcode) = two_operands(inst) {
             self.two_address(i, inst, opcode);
         } else if let Some((opcode, imm)) = one_operand(inst) {
             let a = self.reg(inst.args[0]);
@@ -181,22 +204,65 @@ impl Emitter<'_> {
             imm.into_iter().for_each(|b| self.asm.u8(b));
             self.define(i, d);
         } else if let Some((opcode, digit)) = shift_imm(inst) {
-            let d = self.copy_operand(i, inst.args[0], Source::Imm(0));
-            if inst.op == Op::VShrBytes && inst.ty == Type::V64 {
-                // What is above the 64 bits must not come down.
-                self.asm.op(Opcode::sse(0xf3, 0x7e), 4, d - VEC, Rm::Reg(d - VEC));
-            }
-            self.asm.op(opcode, 4, digit, Rm::Reg(d - VEC));
-            self.asm.u8(inst.imm as u8);
-            self.define(i, d);
+            self.shift_vector(i, inst, opcode, digit);
         } else {
             self.mixed(i, inst)?;
         }
         Ok(())
     }
 
+    /// A shift by a constant.
+    fn shift_vector(&mut self, i: usize, inst: &Inst, opcode: Opcode, digit: u8) {
+        let count = inst.imm as u8;
+        if inst.op == Op::VShrBytes && inst.ty == Type::V64 {
+            // What is above the 64 bits must not come down.
+            let a = self.reg(inst.args[0]);
+            let d = self.dest(i, Some(a));
+            self.asm.op(Opcode::sse(0xf3, 0x7e), 4, d - VEC, Rm::Reg(a - VEC));
+            self.asm.op(opcode, 4, digit, Rm::Reg(d - VEC));
+            self.asm.u8(count);
+            return self.define(i, d);
+        }
+        let (d, a) = self.apart(i, inst.args[0]);
+        if d == a {
+            self.asm.op(opcode, 4, digit, Rm::Reg(d - VEC));
+        } else {
+            // The destination is the second register of this form.
+            self.asm.vex(opcode, false, digit, d - VEC, Rm::Reg(a - VEC));
+        }
+        self.asm.u8(count);
+        self.define(i, d);
+    }
+
+    /// The registers of the result and of the first operand; on a host without VEX the operand is copied to where the
+    /// result will be.
+    fn apart(&mut self, i: usize, a: Value) -> (u8, u8) {
+        if self.backend.host.avx2 {
+            let a = self.reg(a);
+            (self.dest(i, Some(a)), a)
+        } else {
+            let d = self.copy_operand(i, a, Source::Imm(0));
+            (d, d)
+        }
+    }
+
+    /// `d = a op r` where r may be an integer register.
+    fn between(&mut self, opcode: Opcode, wide: bool, [d, a]: [u8; 2], r: u8) {
+        if d == a {
+            self.asm.op(opcode, if wide { 8 } else { 4 }, d - VEC, Rm::Reg(r));
+        } else {
+            self.asm.vex(opcode, wide, d - VEC, a - VEC, Rm::Reg(r));
+        }
+    }
+
+    /// Whether the tables' instruction for an op is not all there is to it, or not on this host.
+    fn needs_care(&self, inst: &Inst) -> bool {
+        let newer = two_operands(inst).is_some_and(|opcode| !is_available(opcode));
+        newer || has_foreign_rule(inst) || inst.op > Op::FToIntPackedTrunc && rules::is_float(inst.op)
+    }
+
     /// An unmasked exception is raised at the instruction.
-    fn float_fault(&mut self, inst: &Inst) {
+    pub(super) fn float_fault(&mut self, inst: &Inst) {
         if inst.op.effects().contains(isamorph_ir::Effects::FPENV) {
             self.fault_point(&[]);
         }
@@ -204,7 +270,7 @@ impl Emitter<'_> {
 
     /// Gets the first operand into the register that the result will be computed in. If the operation may fault, that
     /// is no pinned register with another value.
-    fn copy_operand(&mut self, i: usize, a: Value, source: Source) -> u8 {
+    pub(super) fn copy_operand(&mut self, i: usize, a: Value, source: Source) -> u8 {
         let ra = self.reg(a);
         let faults = self.region.insts[i].op.effects().contains(isamorph_ir::Effects::FPENV);
         let wanted = self.wanted_register(i).filter(|_| faults).map_or(0, |r| 1 << r);
@@ -222,20 +288,16 @@ impl Emitter<'_> {
 
     fn two_address(&mut self, i: usize, inst: &Inst, opcode: Opcode) {
         let narrow = inst.ty == Type::V64;
-        let folded = inst.args[1].as_inst().filter(|l| self.is_folded(*l));
-        let source = match folded {
-            Some(l) => Source::Rm(Rm::Mem(self.guest_mem(self.region.insts[l].imm))),
-            None => Source::Rm(Rm::Reg(self.reg(inst.args[1]))),
-        };
-        // The packed forms of these have one operand, given twice.
-        let packed = !inst.lane().is_scalar() && inst.args[0] == inst.args[1];
-        let is_unary = packed && matches!(inst.op, Op::FSqrt | Op::FRcp | Op::FRsqrt);
+        let rm = self.register_or_folded(inst.args[1]);
+        // The packed forms of these have one operand.
+        let is_unary = !inst.lane().is_scalar() && matches!(inst.op, Op::FSqrt | Op::FRcp | Op::FRsqrt);
+        let by_steps = narrow && matches!(inst.op, Op::VPackS | Op::VPackU | Op::VZipHi);
+        if self.backend.host.avx2 && !is_unary && !by_steps && !rm.is_guest_memory() {
+            return self.three_operands(i, inst, opcode, rm);
+        }
+        let source = Source::Rm(rm);
         let d = if is_unary { self.dest(i, None) } else { self.copy_operand(i, inst.args[0], source) };
-        let Source::Rm(rm) = source else { return };
-        let rm = match rm {
-            Rm::Reg(r) => Rm::Reg(r - VEC),
-            m => m,
-        };
+        let rm = unnumbered(rm);
         match inst.op {
             Op::VPackS | Op::VPackU if narrow => {
                 // Both halves side by side, then narrowed onto themselves.
@@ -249,7 +311,7 @@ impl Emitter<'_> {
                 self.asm.u8(8);
             }
             _ => {
-                if folded.is_some() {
+                if rm.is_guest_memory() {
                     self.fault_point(&[]);
                 } else {
                     self.float_fault(inst);
@@ -258,6 +320,21 @@ impl Emitter<'_> {
                 immediate(inst).into_iter().for_each(|b| self.asm.u8(b));
             }
         }
+        self.define(i, d);
+    }
+
+    /// The VEX form of an instruction, which leaves its first operand alone; where that is not needed, the shorter one.
+    /// Memory operands that must be aligned for the guest's sake are not for this form, which does not check.
+    fn three_operands(&mut self, i: usize, inst: &Inst, opcode: Opcode, rm: Rm) {
+        let a = self.reg(inst.args[0]);
+        let d = self.dest(i, Some(a));
+        self.float_fault(inst);
+        if d == a {
+            self.asm.op(opcode, 4, d - VEC, unnumbered(rm));
+        } else {
+            self.asm.vex(opcode, false, d - VEC, a - VEC, unnumbered(rm));
+        }
+        immediate(inst).into_iter().for_each(|b| self.asm.u8(b));
         self.define(i, d);
     }
 
@@ -281,21 +358,35 @@ impl Emitter<'_> {
                 self.asm.op(Opcode::sse(0xf3, 0x7e), 4, d - VEC, Rm::Reg(a - VEC));
                 self.define(i, d);
             }
-            Op::FCmpQuiet | Op::FCmpSignal => {
-                let (a, b) = (self.reg(inst.args[0]), self.reg(inst.args[1]));
-                self.clobber_flags(i);
-                self.fault_point(&[]);
-                let prefix = if inst.lane().bytes() == 8 { 0x66 } else { 0 };
-                let byte = if inst.op == Op::FCmpQuiet { 0x2e } else { 0x2f };
-                self.asm.op(Opcode::sse(prefix, byte), 4, a - VEC, Rm::Reg(b - VEC));
-                self.flags_defined(i);
-            }
+            Op::FCmpQuiet | Op::FCmpSignal => self.compare_host(i, inst),
+            _ if self.scalar_conversion(i, inst) => {}
+            _ if self.lanes(i, inst) => {}
+            _ => self.outside(i, inst)?,
+        }
+        Ok(())
+    }
+
+    /// Comparisons with the host's flags.
+    pub(super) fn compare_host(&mut self, i: usize, inst: &Inst) {
+        let (a, b) = (self.reg(inst.args[0]), self.reg(inst.args[1]));
+        self.clobber_flags(i);
+        self.fault_point(&[]);
+        let prefix = if inst.lane().bytes() == 8 { 0x66 } else { 0 };
+        let byte = if inst.op == Op::FCmpQuiet { 0x2e } else { 0x2f };
+        self.asm.op(Opcode::sse(prefix, byte), 4, a - VEC, Rm::Reg(b - VEC));
+        self.flags_defined(i);
+    }
+
+    /// Between lane 0 and an integer register; no rule but the "standard" one makes a difference. False if the op is
+    /// another.
+    pub(super) fn scalar_conversion(&mut self, i: usize, inst: &Inst) -> bool {
+        match inst.op {
             Op::FFromInt => {
                 let v = self.reg(inst.args[1]);
-                let d = self.copy_operand(i, inst.args[0], Source::Imm(0));
+                let (d, a) = self.apart(i, inst.args[0]);
                 let wide = self.region.value_type(inst.args[1]) == Type::I64;
                 self.fault_point(&[]);
-                self.asm.op(Opcode::sse(fp_prefix(inst.lane()), 0x2a), if wide { 8 } else { 4 }, d - VEC, Rm::Reg(v));
+                self.between(Opcode::sse(fp_prefix(inst.lane()), 0x2a), wide, [d, a], v);
                 self.define(i, d);
             }
             Op::FToInt | Op::FToIntTrunc => {
@@ -307,9 +398,9 @@ impl Emitter<'_> {
                 self.asm.op(Opcode::sse(fp_prefix(inst.lane()), byte), size, d, Rm::Reg(a - VEC));
                 self.define(i, d);
             }
-            _ => return Err(Unsupported { what: inst.op.text() }),
+            _ => return false,
         }
-        Ok(())
+        true
     }
 
     fn move_mask(&mut self, i: usize, inst: &Inst) {
@@ -339,7 +430,7 @@ impl Emitter<'_> {
         }
         let opcode = Opcode { prefix: 0x66, map: 3, byte: if lane == 1 { 0x14 } else { 0x16 } };
         if !self.backend.host.sse41 {
-            return Err(Unsupported { what: "vext without SSE4.1" });
+            return self.outside(i, inst);
         }
         let d = self.dest(i, None);
         self.asm.op(opcode, if lane == 8 { 8 } else { 4 }, a - VEC, Rm::Reg(d));
@@ -351,16 +442,16 @@ impl Emitter<'_> {
     fn vector_insert(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
         let lane = inst.lane().bytes();
         if lane != 2 && !self.backend.host.sse41 {
-            return Err(Unsupported { what: "vins without SSE4.1" });
+            return self.outside(i, inst);
         }
         let v = self.reg(inst.args[1]);
-        let d = self.copy_operand(i, inst.args[0], Source::Imm(0));
+        let (d, a) = self.apart(i, inst.args[0]);
         let opcode = match lane {
             2 => Opcode::sse(0x66, 0xc4),
             1 => Opcode { prefix: 0x66, map: 3, byte: 0x20 },
             _ => Opcode { prefix: 0x66, map: 3, byte: 0x22 },
         };
-        self.asm.op(opcode, if lane == 8 { 8 } else { 4 }, d - VEC, Rm::Reg(v));
+        self.between(opcode, lane == 8, [d, a], v);
         self.asm.u8(inst.imm as u8);
         self.define(i, d);
         Ok(())
@@ -391,16 +482,44 @@ impl Emitter<'_> {
             // pxor does not touch the flags.
             return self.asm.op(Opcode::sse(0x66, 0xef), 4, x, Rm::Reg(x));
         }
-        for (word, half) in [(0, bits as u64), (1, (bits >> 64) as u64)] {
-            for (part, value) in [(0, half as u32), (4, (half >> 32) as u32)] {
-                let mut m = self.scratch_mem(word);
-                m.disp += part;
-                self.asm.op(Opcode::one(0xc7), 4, 0, Rm::Mem(m));
-                self.asm.u32(value);
+        if bits == u128::MAX {
+            // So does pcmpeqd.
+            return self.asm.op(Opcode::sse(0x66, 0x76), 4, x, Rm::Reg(x));
+        }
+        self.load_constant(reg, bits);
+    }
+
+    /// Loads a constant from the region's pool.
+    pub fn load_constant(&mut self, reg: u8, bits: u128) {
+        // movaps, with ModRM for a displacement from the next instruction.
+        let x = reg - VEC;
+        if x >= 8 {
+            self.asm.u8(0x44);
+        }
+        self.asm.code.extend_from_slice(&[0x0f, 0x28, (x & 7) << 3 | 5]);
+        self.constants.push((self.asm.pos(), bits));
+        self.asm.u32(0);
+    }
+
+    /// The constants that the region's code refers to, each once.
+    pub fn constant_pool(&mut self) {
+        let mut references = std::mem::take(self.constants);
+        references.sort_unstable_by_key(|(_, bits)| *bits);
+        let mut placed = None;
+        for (at, bits) in &references {
+            if placed.is_none_or(|(known, _)| known != *bits) {
+                while !self.asm.pos().is_multiple_of(16) {
+                    self.asm.u8(0xcc);
+                }
+                placed = Some((*bits, self.asm.pos()));
+                self.asm.code.extend_from_slice(&bits.to_le_bytes());
+            }
+            if let Some((_, here)) = placed {
+                self.asm.patch(*at, here);
             }
         }
-        let m = self.scratch_mem(0);
-        self.asm.op(Opcode::sse(0, 0x10), 4, x, Rm::Mem(m));
+        references.clear();
+        *self.constants = references;
     }
 
     /// Reading an MMX register: movq2dq. It also puts the x87 unit into MMX state, as every MMX instruction does.
@@ -416,6 +535,14 @@ impl Emitter<'_> {
         let r = self.reg(v);
         self.asm.op(Opcode::sse(0xf2, 0xd6), 4, number, Rm::Reg(r - VEC));
         Ok(())
+    }
+}
+
+/// A vector operand with the number that instructions have for it.
+fn unnumbered(rm: Rm) -> Rm {
+    match rm {
+        Rm::Reg(r) => Rm::Reg(r - VEC),
+        memory => memory,
     }
 }
 

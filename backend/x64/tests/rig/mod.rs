@@ -4,8 +4,8 @@
 use isamorph_code::{Compiled, ExitReason, FaultPoint, Recipe, Thunk, Thunks};
 use isamorph_host::dual::DualMap;
 use isamorph_host::fault::{self, AltStack, FaultContext, Verdict};
-use isamorph_ir::testing::{HELPERS, TABLE};
-use isamorph_ir::{CpuState, FaultCause, HelperCx, MemFault, RegId, Region, Trap};
+use isamorph_ir::testing::HELPERS;
+use isamorph_ir::{CpuState, FaultCause, HelperCx, MemFault, RegId, RegTable, Region, Trap};
 use isamorph_ram::{HostFault, MapRequest, UserSpace};
 use isamorph_x64::{Backend, Config, Scratch};
 use std::cell::Cell;
@@ -25,6 +25,7 @@ pub enum Left {
 
 /// A host for compiled regions.
 pub struct Rig {
+    pub table: &'static RegTable,
     backend: Backend,
     thunks: Thunks,
     map: DualMap,
@@ -72,9 +73,15 @@ fn on_fault(cx: &mut FaultContext<'_>) -> Verdict {
     let trap = match cx.signal() {
         8 => Trap::Divide,
         // The processor reports a misaligned vector access as a general protection fault without an address.
-        _ if cx.code() == 128 => Trap::Memory(MemFault { addr: 0, write: false, cause: FaultCause::Misaligned }),
+        // Smaller accesses end in an undefined instruction.
+        signal if signal == 4 || cx.code() == 128 => {
+            Trap::Memory(MemFault { addr: 0, write: false, cause: FaultCause::Misaligned })
+        }
         _ => match rig.space.handle_host_fault(cx.addr(), cx.is_write(), cx.signal() == 7) {
             HostFault::Guest(fault) => Trap::Memory(fault),
+            HostFault::NotGuest if rig.table.addr_bits == 64 => {
+                Trap::Memory(MemFault { addr: cx.addr() as u64, write: cx.is_write(), cause: FaultCause::Unmapped })
+            }
             other => panic!("a fault of the host's own: {other:?}"),
         },
     };
@@ -84,17 +91,29 @@ fn on_fault(cx: &mut FaultContext<'_>) -> Verdict {
     Verdict::Resume
 }
 
+/// Bytes of the state that the interrupted code works on.
+fn saved<const N: usize>(offset: u32) -> [u8; N] {
+    // SAFETY: `run` set the pointer, and the emitter names offsets inside of the state.
+    unsafe { STATE.get().cast::<u8>().add(offset as usize).cast::<[u8; N]>().read() }
+}
+
 impl Rig {
-    pub fn new(precise: bool) -> Rig {
+    pub fn new(table: &'static RegTable, precise: bool) -> Rig {
+        Rig::with(table, precise, |backend| backend)
+    }
+
+    /// A rig whose back end is what `adapt` makes of it.
+    pub fn with(table: &'static RegTable, precise: bool, adapt: impl FnOnce(Backend) -> Backend) -> Rig {
         let space = UserSpace::new(isamorph_ram::Config::default()).expect("the host has room for a guest");
         let config = Config { guest_base: space.host_base(), pc_shift: 0, bmi2: true, precise };
-        let backend = Backend::new(&TABLE, HELPERS, config);
+        let backend = adapt(Backend::new(table, HELPERS, config));
         let thunks = backend.thunks(helper_entry as *const () as usize);
         let map = DualMap::new(1 << 22).expect("the host has room for code");
         map.write(0, &thunks.code);
         fault::install().expect("handlers can be installed");
         fault::set_callback(on_fault);
         Rig {
+            table,
             backend,
             thunks,
             map,
@@ -131,15 +150,22 @@ impl Rig {
             match *recipe {
                 Recipe::Offset { reg, add } => {
                     let host = usize::from(self.backend.host_register(RegId(reg)).expect("it is pinned"));
-                    cx.set_reg(host, u64::from((old[host] as u32).wrapping_add(add as u32)));
+                    let sum = old[host].wrapping_add_signed(add.into());
+                    cx.set_reg(host, sum & self.table.def(RegId(reg)).ty.mask());
                 }
                 Recipe::Moved { reg, host } => {
                     let to = usize::from(self.backend.host_register(RegId(reg)).expect("it is pinned"));
                     cx.set_reg(to, old[usize::from(host)]);
                 }
+                Recipe::Saved { reg, offset } => match self.backend.host_vector(RegId(reg)) {
+                    Some(vector) => cx.fpu().expect("a frame has one").set_xmm(vector.into(), saved(offset)),
+                    None => {
+                        let to = usize::from(self.backend.host_register(RegId(reg)).expect("it is pinned"));
+                        cx.set_reg(to, u64::from_le_bytes(saved(offset)));
+                    }
+                },
                 Recipe::FlagsAt { offset } => {
-                    // SAFETY: `run` set the pointer to the state that the interrupted code works on.
-                    let saved = unsafe { STATE.get().cast::<u8>().add(offset as usize).cast::<u32>().read() };
+                    let saved = u32::from_le_bytes(saved(offset));
                     cx.set_eflags(cx.eflags() & !0x8d5 | saved & 0x8d5);
                 }
             }

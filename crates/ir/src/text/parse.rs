@@ -175,7 +175,6 @@ impl Parser<'_> {
         if !typed {
             inst.ty = implied_type(&self.region, self.table, inst.op, inst.imm);
         }
-        let trailing = matches!(kind, ImmKind::U8 | ImmKind::Exit | ImmKind::Block);
         for number in 0..inst.op.info().args.len() {
             if c.is_empty() {
                 break;
@@ -183,6 +182,10 @@ impl Parser<'_> {
             separated.next(c)?;
             inst.args[number] = self.value(c, implied_operand(&inst, number))?;
         }
+        let trailing = match kind {
+            ImmKind::Fp => !c.is_empty(),
+            kind => matches!(kind, ImmKind::U8 | ImmKind::Exit | ImmKind::Block),
+        };
         if trailing {
             separated.next(c)?;
             inst.imm = self.immediate(kind, c)?;
@@ -246,7 +249,7 @@ impl Parser<'_> {
     fn immediate(&mut self, kind: ImmKind, c: &mut Cursor<'_>) -> Result<u32> {
         match kind {
             ImmKind::No => Ok(0),
-            ImmKind::U8 => c.expect("#").and_then(|()| c.number()),
+            ImmKind::U8 | ImmKind::Fp => c.expect("#").and_then(|()| c.number()),
             ImmKind::Block => c.expect_word("block").and_then(|()| c.number()),
             ImmKind::Reg => self.register(c.word()?),
             ImmKind::Helper => {
@@ -384,6 +387,7 @@ impl Parser<'_> {
             "indirect" => ExitKind::Indirect { target: self.value(c, address)? },
             "syscall" => ExitKind::Syscall { next: c.number()?, code: keyword(c, "code")? },
             "exception" => ExitKind::Exception { pc: c.number()?, code: keyword(c, "code")?, arg: keyword(c, "arg")? },
+            "resync" => ExitKind::Resync { next: c.number()? },
             "halt" => ExitKind::Halt { next: c.number()? },
             other => return Err(format!("no kind of exit `{other}`")),
         };

@@ -92,7 +92,11 @@ impl Printer<'_> {
             operands.next(&mut self.out);
             self.value(*value, implied_operand(inst, number));
         }
-        if matches!(info.imm, ImmKind::U8 | ImmKind::Exit | ImmKind::Block) {
+        let trailing = match info.imm {
+            ImmKind::Fp => inst.imm != 0,
+            kind => matches!(kind, ImmKind::U8 | ImmKind::Exit | ImmKind::Block),
+        };
+        if trailing {
             operands.next(&mut self.out);
             self.immediate(inst);
         }
@@ -125,6 +129,7 @@ impl Printer<'_> {
         match inst.op.info().imm {
             ImmKind::No => {}
             ImmKind::U8 => self.put(format_args!("#{index}")),
+            ImmKind::Fp => self.put(format_args!("#{index:#x}")),
             ImmKind::Block => self.put(format_args!("block {index}")),
             ImmKind::Reg => self.register(inst.reg()),
             ImmKind::Helper => match self.helpers.get(index) {
@@ -217,6 +222,7 @@ impl Printer<'_> {
             ExitKind::Exception { pc, code, arg } => {
                 self.put(format_args!("exception {pc:#x} code {code} arg {arg}"));
             }
+            ExitKind::Resync { next } => self.put(format_args!("resync {next:#x}")),
             ExitKind::Halt { next } => self.put(format_args!("halt {next:#x}")),
         }
         if exit.live_flags != FlagSet::all() {

@@ -15,21 +15,49 @@ pub struct Layouts {
     pub open: &'static FlagTable,
     /// Size of `struct epoll_event`: it is packed on x86-64.
     pub epoll_event: usize,
+    /// Whether `struct semid64_ds` has a hole behind each time, as on x86-64 alone.
+    pub semid_holes: bool,
+    /// Whether `mmap` knows `MAP_32BIT`, as on x86-64 alone.
+    pub map_32bit: bool,
 }
 
 impl Layouts {
     /// i386.
-    pub const I386: Layouts =
-        Layouts { model: Model::I386, stat: StatLayout::Stat32, open: &super::flags::OPEN_X86, epoll_event: 12 };
+    pub const I386: Layouts = Layouts {
+        model: Model::I386,
+        stat: StatLayout::Stat32,
+        open: &super::flags::OPEN_X86,
+        epoll_event: 12,
+        semid_holes: false,
+        map_32bit: false,
+    };
     /// x86-64.
-    pub const X86_64: Layouts =
-        Layouts { model: Model::LP64, stat: StatLayout::X86_64, open: &super::flags::OPEN_X86, epoll_event: 12 };
+    pub const X86_64: Layouts = Layouts {
+        model: Model::LP64,
+        stat: StatLayout::X86_64,
+        open: &super::flags::OPEN_X86,
+        epoll_event: 12,
+        semid_holes: true,
+        map_32bit: true,
+    };
     /// 32-bit Arm.
-    pub const ARM: Layouts =
-        Layouts { model: Model::ARM, stat: StatLayout::Stat32, open: &super::flags::OPEN_ARM, epoll_event: 16 };
+    pub const ARM: Layouts = Layouts {
+        model: Model::ARM,
+        stat: StatLayout::Stat32,
+        open: &super::flags::OPEN_ARM,
+        epoll_event: 16,
+        semid_holes: false,
+        map_32bit: false,
+    };
     /// AArch64.
-    pub const AARCH64: Layouts =
-        Layouts { model: Model::LP64, stat: StatLayout::Generic, open: &super::flags::OPEN_ARM, epoll_event: 16 };
+    pub const AARCH64: Layouts = Layouts {
+        model: Model::LP64,
+        stat: StatLayout::Generic,
+        open: &super::flags::OPEN_ARM,
+        epoll_event: 16,
+        semid_holes: false,
+        map_32bit: false,
+    };
 }
 
 record! {

@@ -12,3 +12,6 @@ pub mod stat;
 pub mod time;
 
 pub use record::{Buffer, Model, Record};
+
+#[cfg(test)]
+mod header_tests;

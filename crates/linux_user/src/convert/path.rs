@@ -71,7 +71,8 @@ fn exists(path: &[u8]) -> bool {
     Path::new(OsStr::from_bytes(path)).symlink_metadata().is_ok()
 }
 
-/// A file of `/proc` about the calling process that the host fills with facts about the emulator.
+/// A file of `/proc` that the host fills with facts about the emulator, or about itself. All but the last are about the
+/// calling process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProcFile {
     /// The program, a symbolic link.
@@ -84,6 +85,8 @@ pub enum ProcFile {
     Auxv,
     /// Its one-line status.
     Stat,
+    /// The processors.
+    CpuInfo,
 }
 
 /// Which file of `/proc` the path means, if it is one of those in [`ProcFile`] and about process `pid`.
@@ -93,6 +96,9 @@ pub fn proc_file(path: &[u8], pid: u32) -> Option<ProcFile> {
         return None;
     }
     let who = parts.next()?;
+    if who == b"cpuinfo" && parts.clone().next().is_none() {
+        return Some(ProcFile::CpuInfo);
+    }
     if who != b"self" && who != b"thread-self" && who != pid.to_string().as_bytes() {
         return None;
     }
@@ -148,6 +154,8 @@ mod tests {
         assert_eq!(proc_file(b"/proc/self/exe", 7), Some(ProcFile::Exe));
         assert_eq!(proc_file(b"//proc/./7/maps", 7), Some(ProcFile::Maps));
         assert_eq!(proc_file(b"/proc/thread-self/stat", 7), Some(ProcFile::Stat));
+        assert_eq!(proc_file(b"/proc/cpuinfo", 7), Some(ProcFile::CpuInfo));
+        assert_eq!(proc_file(b"/proc/cpuinfo/x", 7), None);
         assert_eq!(proc_file(b"/proc/8/maps", 7), None);
         assert_eq!(proc_file(b"/proc/self/maps/x", 7), None);
         assert_eq!(proc_file(b"proc/self/maps", 7), None);

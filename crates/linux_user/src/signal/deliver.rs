@@ -5,6 +5,7 @@ use super::info::SigInfo;
 use super::{AltStack, SIG_DFL, SIG_IGN, SS_DISABLE, SigAction, SigSet, host, sa};
 use crate::convert::Model;
 use crate::convert::record::Ulong;
+use crate::debug::Ending;
 use crate::errno::{EINTR, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, Errno};
 use crate::task::Cx;
 use isamorph_ir::Trap;
@@ -42,7 +43,11 @@ impl Cx {
         self.task.signals.pending().hold();
         self.task.signals.pending().begin();
         while let Some(raw) = self.task.signals.pending().take(self.task.signals.mask) {
-            let info = SigInfo::decode(Model::HOST, &raw);
+            let noted = SigInfo::decode(Model::HOST, &raw);
+            let info = SigInfo { signo: self.screen_signal(noted.signo), ..noted };
+            if info.signo == 0 {
+                continue;
+            }
             self.trace_signal(&info);
             let action = self.task.sighand.take_for_delivery(info.signo);
             match action.handler.0 {
@@ -100,17 +105,21 @@ impl Cx {
     }
 
     /// The guest dies from a signal.
-    pub fn kill(&mut self, sig: i32) -> ! {
+    pub fn kill(&self, sig: i32) -> ! {
         if SigSet::CORE.has(sig) {
             let name = name(sig);
             crate::kernel::write_stderr(&format!("qemu: uncaught target signal {sig} ({name}) - core dumped\n"));
         }
-        self.options().run_exit_hook();
+        self.process_ends(Ending::Signal(sig));
         host::die(sig)
     }
 
     /// An exception of the guest's code: the signal for it cannot be blocked or ignored.
     pub fn raise_trap(&mut self, trap: Trap) {
+        if matches!(trap, Trap::Memory(fault) if fault.addr == self.state().pc()) && self.abi().enter_kernel_page(self)
+        {
+            return;
+        }
         // The status words tell what kind of floating-point exception it is.
         self.vcpu.sync_fpu();
         let (info, fault) = self.abi().trap(self.state(), trap, self.task.fault);
@@ -120,6 +129,11 @@ impl Cx {
 
     /// Delivers a signal that guest code caused.
     pub fn force(&mut self, info: SigInfo) {
+        let signo = self.screen_signal(info.signo);
+        if signo == 0 {
+            return;
+        }
+        let info = SigInfo { signo, ..info };
         self.trace_signal(&info);
         let blocked = self.task.signals.mask.has(info.signo);
         let action = self.task.sighand.take_for_delivery(info.signo);

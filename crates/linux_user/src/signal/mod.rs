@@ -254,6 +254,8 @@ impl TaskSignals {
 
 #[cfg(test)]
 mod delivery_tests;
+#[cfg(test)]
+mod frame_tests;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 //! an `execve`: closing files, resetting signals, ending other threads. What is not a guest's program is left to the
 //! kernel.
 
+use crate::abi::Abi;
 use crate::convert::path::Sysroot;
 use crate::elf::{self, ElfError, Image};
 use crate::errno::{E2BIG, EFAULT, EINVAL, ELOOP, Errno};
@@ -118,15 +119,23 @@ fn real_path(file: &File) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
-/// Whether a file is a program of a guest that is supported, or a script for one.
-fn is_guest(file: &File, sysroot: Option<&Sysroot>) -> bool {
+/// Whether a file is to be executed by the emulator: a program of a supported architecture, or a script for one. The
+/// host's own programs are left to the host, unless a program of the same architecture executes them.
+fn is_guest(file: &File, cx: &Cx) -> bool {
     let mut start = read_start(file);
     for _ in 0..NESTING {
         let Ok(bytes) = &start else { return false };
-        let Some(script) = script(bytes) else { return elf::identify(bytes).is_ok() };
-        start = open_guest(&script.interpreter, sysroot).and_then(|file| read_start(&file));
+        let Some(script) = script(bytes) else {
+            return elf::identify(bytes).is_ok_and(|abi| abi.name() == cx.abi().name() || !is_native(abi));
+        };
+        start = open_guest(&script.interpreter, cx.process.sysroot.as_ref()).and_then(|file| read_start(&file));
     }
     false
+}
+
+/// Whether the host runs programs of the architecture, and always does.
+fn is_native(abi: &dyn Abi) -> bool {
+    abi.name() == std::env::consts::ARCH
 }
 
 /// Most strings of an argument list, far more than fit on a stack.
@@ -174,7 +183,7 @@ pub fn execveat(cx: &mut Cx, [dir, path, argv, envp, flags, _]: [u64; 6]) -> Sys
 /// Executes a file. Only a failure returns.
 fn execute(cx: &mut Cx, dir: i32, path: CString, (argv, envp): (Vec<CString>, Vec<CString>), flags: i32) -> SysResult {
     let file = open_at(dir, &path, flags);
-    if !file.as_ref().is_ok_and(|file| is_guest(file, cx.process.sysroot.as_ref())) {
+    if !file.as_ref().is_ok_and(|file| is_guest(file, cx)) {
         let at = At { dir, path, flags };
         return replace_process(cx, at, argv, envp);
     }
@@ -293,7 +302,7 @@ mod tests {
         let options = Options::new("/isamorph-none", vec![], vec![]);
         let error = open_program(&options, None).err().unwrap();
         assert_eq!(error.to_string(), "Error while loading /isamorph-none: No such file or directory");
-        let options = Options::new("/proc/self/exe", vec![], vec![]);
+        let options = Options::new("/proc/self/stat", vec![], vec![]);
         assert_eq!(open_program(&options, None).err().unwrap().exit_code(), 255);
     }
 }

@@ -30,6 +30,9 @@ pub enum Pass {
     Skip,
     /// A path that is looked up: redirected to the sysroot. A null pointer stays one.
     Path,
+    /// A path that is looked up, without following a link at its end if the guest's argument of that number, flags of
+    /// the `…at` calls, says so.
+    PathAt(usize),
     /// A string, or a path that is changed: what is below the sysroot is not for the guest to change.
     Str,
     /// Memory that the kernel reads; its size is the guest's argument of that number.
@@ -176,14 +179,19 @@ impl Forward {
     fn attempt(&self, cx: &mut Cx, args: [u64; 6]) -> SysResult {
         let mut held = [const { Held::Nothing }; 6];
         let mut host = [0; 6];
-        let mut guest = args.iter();
+        let mut args = args;
+        let mut guest = 0;
         let mut slots = host.iter_mut().zip(&mut held);
         for pass in self.pass {
-            let value = if let Pass::Fixed(value) = pass { *value } else { guest.next().copied().unwrap_or(0) };
+            let value = if let Pass::Fixed(value) = pass { *value } else { args.get(guest).copied().unwrap_or(0) };
+            if !matches!(pass, Pass::Fixed(_)) {
+                guest += 1;
+            }
             if matches!(pass, Pass::Skip) {
                 continue;
             }
             let Some((slot, held)) = slots.next() else { break };
+            shorten(cx, *pass, value, &mut args);
             *slot = convert(cx, *pass, value, &args, held)?;
         }
         let result = if self.wait { cx.blocking_call(self.nr, host)? } else { call(self.nr, host)? };
@@ -216,6 +224,16 @@ fn lazily(pointer: SysResult) -> SysResult {
     if pointer == Err(EFAULT) { Ok(BAD_POINTER) } else { pointer }
 }
 
+/// Shortens the length of a buffer to what the kernel would transfer.
+fn shorten(cx: &Cx, pass: Pass, addr: u64, args: &mut [u64; 6]) {
+    let (n, access) = match pass {
+        Pass::In(n) => (n, Access::Read),
+        Pass::Out(n) => (n, Access::Write),
+        _ => return,
+    };
+    args[n] = cx.transferable(addr, args[n], access);
+}
+
 /// The host's form of one argument. What it points to is put in `held`.
 fn convert(cx: &mut Cx, pass: Pass, value: u64, args: &[u64; 6], held: &mut Held) -> SysResult {
     match pass {
@@ -239,6 +257,8 @@ fn convert_pointer(cx: &mut Cx, pass: Pass, value: u64, args: &[u64; 6], held: &
             return output(cx, value, len.into(), held);
         }
         Pass::Path => Held::Text(cx.path(value)?),
+        Pass::PathAt(n) if args[n] & libc::AT_SYMLINK_NOFOLLOW as u64 != 0 => Held::Text(cx.path_nofollow(value)?),
+        Pass::PathAt(_) => Held::Text(cx.path(value)?),
         Pass::Str => Held::Text(cx.cstr(value)?),
         // The kernel refuses the count before it looks at the array.
         Pass::Iovec(n, _) if args[n] > IOV_MAX => return Ok(BAD_POINTER),
@@ -264,7 +284,27 @@ fn hold(slot: &mut Held, value: Held) -> u64 {
     slot.addr()
 }
 
+/// A host address that is bad and not null.
+const NOWHERE: u64 = 16;
+
 impl Cx {
+    /// How many of `len` bytes the guest can access, from the first one on.
+    fn accessible(&self, addr: u64, len: u64, access: Access) -> u64 {
+        let checked = self.space().check(addr, len, access == Access::Write);
+        checked.map_or_else(|bad| bad.addr.saturating_sub(addr), |()| len)
+    }
+    /// How many bytes of a buffer the kernel would transfer before it found bad memory. In an address space that is
+    /// shared with the emulator, what follows the guest's memory may not be bad; everywhere else, and if the buffer
+    /// starts with bad memory, this is all of it and the kernel is left to find out.
+    pub fn transferable(&self, addr: u64, len: u64, access: Access) -> u64 {
+        if !self.space().shares_host() {
+            return len;
+        }
+        match self.accessible(addr, len, access) {
+            0 => len,
+            good => good,
+        }
+    }
     /// A pointer to a guest buffer for the host kernel. Programs pass lengths beyond the end of their buffer's mapping,
     /// even of the address space, or bad pointers, when they know that less will be transferred; so the kernel is left
     /// to find bad memory. It is as inaccessible to it as to the guest, and so is what follows the address space; the
@@ -281,7 +321,15 @@ impl Cx {
         }
         let len = len.min(space.limit() - addr);
         let write = access == Access::Write;
-        let good = space.check(addr, len, write).map_or_else(|bad| bad.addr.saturating_sub(addr), |()| len);
+        let good = self.accessible(addr, len, access);
+        if space.shares_host() && good == 0 && len != 0 && addr >= space.lowest() {
+            // What is not the guest's may be the host's. Nothing is ever mapped at the lowest addresses.
+            return Ok(NOWHERE);
+        }
+        // What follows the guest's memory in a shared address space may be the emulator's.
+        if good != len && space.shares_host() {
+            return Err(EFAULT);
+        }
         if write && good != 0 {
             space.prepare_write(addr, good).map_err(|_| EFAULT)?;
         }

@@ -81,7 +81,7 @@ forward! {
     /// `getcwd(2)`.
     fn getcwd = call SYS_getcwd(Out(1), Val);
     /// `statx(2)`: the structure is the same everywhere.
-    fn statx = call SYS_statx(Val, Path, Val, Val, OutBytes(256));
+    fn statx = call SYS_statx(Val, PathAt(2), Val, Val, OutBytes(256));
     /// `mount(2)`.
     fn mount = call SYS_mount(Str, Str, Str, Val, InBytes(1));
     /// `umount(2)`.
@@ -136,9 +136,7 @@ forward! {
 fn open_at(cx: &mut Cx, dir: u64, path: u64, flags: u64, mode: u64) -> SysResult {
     let text = cx.cstr(path)?;
     let flags = cx.abi().layouts().open.to_host(flags as u32);
-    if let Some(file) = proc_file(text.to_bytes(), std::process::id())
-        && file != ProcFile::Exe
-    {
+    if let Some(file) = proc_files::find(cx, &text) {
         return proc_files::open(cx, file, flags);
     }
     let path = cx.redirect(&text);

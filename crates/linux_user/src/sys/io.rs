@@ -35,6 +35,10 @@ forward! {
     fn preadv2 = wait SYS_preadv2(Val, Iovec(2, crate::memory::Access::Write), Val, Val, Fixed(0), Val);
     /// `pwritev2(2)`.
     fn pwritev2 = wait SYS_pwritev2(Val, Iovec(2, crate::memory::Access::Read), Val, Val, Fixed(0), Val);
+    /// `preadv2(2)` of 64-bit guests, which pass the position in two words as well.
+    fn preadv2_long = wait SYS_preadv2(Val, Iovec(2, crate::memory::Access::Write), Val, Val, Fixed(0), Skip, Val);
+    /// `pwritev2(2)` of 64-bit guests.
+    fn pwritev2_long = wait SYS_pwritev2(Val, Iovec(2, crate::memory::Access::Read), Val, Val, Fixed(0), Skip, Val);
     /// `sendfile(2)` with the guest's words.
     fn sendfile = wait SYS_sendfile(Val, Val, Update(Codec::of::<Long>()), Val);
     /// `sendfile64(2)`.
@@ -304,6 +308,22 @@ pub fn fcntl(cx: &mut Cx, [fd, command, arg, ..]: [u64; 6]) -> SysResult {
             Ok(if command == libc::F_GETFL { open.to_guest(result as u32).into() } else { result })
         }
     }
+}
+
+/// `fadvise64_64(2)` of Arm, which has the advice before the offsets so that these need no padding.
+///
+/// # Errors
+/// What the kernel returns.
+pub fn fadvise_arm(_: &mut Cx, [fd, advice, offset, len, ..]: [u64; 6]) -> SysResult {
+    call(libc::SYS_fadvise64, [fd, offset, len, advice])
+}
+
+/// `sync_file_range(2)` of Arm, which has the flags before the offsets for the same reason.
+///
+/// # Errors
+/// What the kernel returns.
+pub fn sync_file_range2(_: &mut Cx, [fd, flags, offset, len, ..]: [u64; 6]) -> SysResult {
+    call(libc::SYS_sync_file_range, [fd, offset, len, flags])
 }
 
 /// `cachestat(2)`, whose structures have 64-bit fields on every guest.

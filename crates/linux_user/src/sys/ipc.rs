@@ -108,6 +108,9 @@ pub fn semctl(cx: &mut Cx, [id, number, command, arg, ..]: [u64; 6]) -> SysResul
     let command = (command & !IPC_64) as i32;
     let args = [id, number, command as u64];
     let arg = match command {
+        IPC_SET | IPC_STAT | sem::STAT | sem::STAT_ANY if cx.abi().layouts().semid_holes => {
+            return control::<SemidDsX86_64, SemidDsX86_64>(cx, libc::SYS_semctl, &args, command, arg);
+        }
         IPC_SET | IPC_STAT | sem::STAT | sem::STAT_ANY => {
             return control::<SemidDs, SemidDsX86_64>(cx, libc::SYS_semctl, &args, command, arg);
         }

@@ -1,6 +1,7 @@
 //! Limits, capabilities, names of the machine, `prctl`, random numbers.
 
 use super::forward::forward;
+use super::seccomp;
 use crate::convert::record::{Long, Ulong, record};
 use crate::convert::time::Rusage;
 use crate::convert::{Buffer, Record};
@@ -263,7 +264,6 @@ fn prctl_kind(option: i32) -> Prctl {
         | libc::PR_GET_THP_DISABLE
         | libc::PR_SET_THP_DISABLE
         | libc::PR_CAP_AMBIENT
-        | libc::PR_GET_SECCOMP
         | PR_SET_PTRACER => Prctl::Numbers,
         // Setting the memory map of the process would move the emulator's.
         libc::PR_SET_MM => Prctl::Refused(EPERM),
@@ -279,6 +279,11 @@ pub fn prctl(cx: &mut Cx, [option, second, third, fourth, fifth, _]: [u64; 6]) -
     const NAME: usize = 16;
     let mut name = [0u8; NAME];
     let at = name.as_mut_ptr() as u64;
+    match option as i32 {
+        libc::PR_GET_SECCOMP => return Ok(seccomp::mode(cx)),
+        libc::PR_SET_SECCOMP => return seccomp::set_mode(cx, second, third),
+        _ => {}
+    }
     match prctl_kind(option as i32) {
         Prctl::Numbers => call(libc::SYS_prctl, [option, second, third, fourth, fifth]),
         Prctl::Refused(error) => Err(error),

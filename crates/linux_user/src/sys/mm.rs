@@ -58,6 +58,7 @@ pub fn mmap(cx: &mut Cx, [addr, len, prot, flags, fd, offset]: [u64; 6]) -> SysR
         libc::MAP_PRIVATE => false,
         _ => return Err(EINVAL),
     };
+    let is_low = flags & libc::MAP_32BIT != 0 && cx.abi().layouts().map_32bit;
     let anonymous = flags & libc::MAP_ANONYMOUS != 0;
     let kind = if anonymous { MapKind::Anon } else { file(fd as i32, offset)? };
     let request = MapRequest {
@@ -71,6 +72,7 @@ pub fn mmap(cx: &mut Cx, [addr, len, prot, flags, fd, offset]: [u64; 6]) -> SysR
         grows_down: flags & libc::MAP_GROWSDOWN != 0,
         host_flags: flags,
         name: if anonymous { None } else { name(fd as i32) },
+        below: is_low.then_some(1 << 31),
     };
     cx.space().map(&request)
 }

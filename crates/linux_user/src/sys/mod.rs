@@ -18,6 +18,7 @@ pub mod poll;
 pub mod proc_files;
 pub mod process;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod time;
 

@@ -47,6 +47,17 @@ pub(crate) fn exe(cx: &Cx) -> CString {
     CString::new(cx.process.exe.as_os_str().as_bytes()).unwrap_or_default()
 }
 
+/// Which of the files a path means, if its content is not the host's.
+pub(crate) fn find(cx: &Cx, path: &CStr) -> Option<ProcFile> {
+    let file = proc_file(path.to_bytes(), std::process::id())?;
+    let own = match file {
+        ProcFile::Exe => false,
+        ProcFile::CpuInfo => cx.abi().cpuinfo().is_some(),
+        _ => true,
+    };
+    own.then_some(file)
+}
+
 /// Opens one of the files with the guest's view of it. They can only be read.
 pub(crate) fn open(cx: &Cx, file: ProcFile, flags: u32) -> SysResult {
     if flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32 {
@@ -57,6 +68,7 @@ pub(crate) fn open(cx: &Cx, file: ProcFile, flags: u32) -> SysResult {
         ProcFile::Cmdline => guest_bytes(cx, cx.process.image.args),
         ProcFile::Auxv => guest_bytes(cx, cx.process.image.auxv),
         ProcFile::Stat => stat(cx)?.into_bytes(),
+        ProcFile::CpuInfo => cx.abi().cpuinfo().ok_or(EINVAL)?.into_bytes(),
         ProcFile::Exe => return Err(EINVAL),
     };
     let cloexec = if flags & libc::O_CLOEXEC as u32 != 0 { u64::from(libc::MFD_CLOEXEC) } else { 0 };

@@ -2,11 +2,12 @@
 
 use crate::convert::time::Rusage;
 use crate::convert::{Buffer, Model, record::record};
+use crate::debug::Ending;
 use crate::errno::{E2BIG, EINVAL, ENOSYS, EPERM, Errno};
 use crate::kernel::{call, fork_process, vfork_process};
 use crate::signal::info::{self, SigInfo};
 use crate::signal::{SIG_IGN, SigAction, SigSet, Sighand, TaskSignals, host};
-use crate::sys::futex;
+use crate::sys::{futex, seccomp};
 use crate::table::SysResult;
 use crate::task::{Cx, Process, Task};
 use isamorph_host::signal::gettid;
@@ -32,7 +33,7 @@ pub fn exit(cx: &mut Cx, [status, ..]: [u64; 6]) -> SysResult {
 pub fn exit_group(cx: &mut Cx, [status, ..]: [u64; 6]) -> SysResult {
     if !cx.task.vforked {
         futex::release_robust(cx);
-        cx.options().run_exit_hook();
+        cx.process_ends(Ending::Exit(status as i32));
     }
     end_process(status as i32)
 }
@@ -52,8 +53,11 @@ fn end_thread(cx: &Cx, status: i32) {
         let _ = cx.write(cx.task.clear_child_tid, &0u32);
         futex::wake(cx, cx.task.clear_child_tid, 1);
     }
+    if let Some(debugger) = cx.debugger() {
+        debugger.thread_ends(cx.task.tid);
+    }
     if cx.process.threads.fetch_sub(1, Ordering::SeqCst) == 1 {
-        cx.options().run_exit_hook();
+        cx.process_ends(Ending::Exit(status));
         end_process(status);
     }
 }
@@ -164,6 +168,30 @@ pub fn vfork(cx: &mut Cx, _: [u64; 6]) -> SysResult {
     start_clone(cx, &CloneRequest { flags, exit_signal: libc::SIGCHLD, ..CloneRequest::default() })
 }
 
+/// A `clone` whose arguments are in registers: the exit signal is in the low byte of the flags, and one address serves
+/// the child's id and its file descriptor.
+fn clone_with(cx: &mut Cx, flags: u64, stack: u64, parent_tid: u64, child_tid: u64, tls: u64) -> SysResult {
+    let exit_signal = (flags & 0xff) as i32;
+    let flags = flags & 0xffff_ff00;
+    start_clone(cx, &CloneRequest { flags, exit_signal, stack, parent_tid, child_tid, tls, pidfd: parent_tid })
+}
+
+/// `clone(2)`: flags, stack, parent_tid, child_tid, tls.
+///
+/// # Errors
+/// As the manual page says.
+pub fn clone(cx: &mut Cx, [flags, stack, parent_tid, child_tid, tls, _]: [u64; 6]) -> SysResult {
+    clone_with(cx, flags, stack, parent_tid, child_tid, tls)
+}
+
+/// `clone(2)` of i386 and Arm (`CONFIG_CLONE_BACKWARDS`): flags, stack, parent_tid, tls, child_tid.
+///
+/// # Errors
+/// As the manual page says.
+pub fn clone_backwards(cx: &mut Cx, [flags, stack, parent_tid, tls, child_tid, _]: [u64; 6]) -> SysResult {
+    clone_with(cx, flags, stack, parent_tid, child_tid, tls)
+}
+
 record! {
     /// `struct clone_args`, the same on every architecture.
     CloneArgs {
@@ -262,6 +290,7 @@ fn new_thread(cx: &mut Cx, request: &CloneRequest) -> SysResult {
     let child = NewThread {
         process: cx.process.clone(),
         sighand: cx.task.sighand.clone(),
+        seccomp: cx.task.seccomp.clone(),
         mask: cx.task.signals.mask,
         state,
         request: *request,
@@ -280,6 +309,7 @@ fn new_thread(cx: &mut Cx, request: &CloneRequest) -> SysResult {
 struct NewThread {
     process: Arc<Process>,
     sighand: Arc<Sighand>,
+    seccomp: seccomp::Own,
     mask: SigSet,
     state: Box<CpuState>,
     request: CloneRequest,
@@ -288,16 +318,19 @@ struct NewThread {
 impl NewThread {
     /// The life of a thread. It starts with all signals blocked.
     fn run(self, tell: &mpsc::SyncSender<i32>) {
-        let NewThread { process, sighand, mask, state, request } = self;
+        let NewThread { process, sighand, seccomp, mask, state, request } = self;
         unshare(&request);
         let vcpu = process.accel.vcpu(state);
-        let mut cx = Cx { process, task: Task::new(TaskSignals::new(mask), sighand), vcpu };
+        let mut cx = Cx { process, task: Task { seccomp, ..Task::new(TaskSignals::new(mask), sighand) }, vcpu };
         cx.task.signals.pending().assume_held();
         cx.announce_child(&request);
         if request.has(libc::CLONE_PARENT_SETTID) {
             let _ = cx.write(request.parent_tid, &(cx.task.tid as u32));
         }
         cx.attach();
+        if let Some(debugger) = cx.debugger() {
+            debugger.thread_starts(&cx);
+        }
         // The parent may have ended already.
         let _ = tell.send(cx.task.tid);
         let status = cx.run();
@@ -352,6 +385,9 @@ fn report_child(cx: &Cx, request: &CloneRequest, pid: u64, pidfd: i32) {
 fn start_child(cx: &mut Cx, request: &CloneRequest, state: &CpuState) {
     cx.process.threads.store(1, Ordering::SeqCst);
     cx.task.tid = gettid();
+    if let Some(debugger) = cx.debugger() {
+        debugger.detach_child();
+    }
     cx.task.signals.pending().clear_except(SigSet::EMPTY);
     copy_registers(state, cx.state_mut());
     if request.flags & CLEAR_SIGHAND != 0 {

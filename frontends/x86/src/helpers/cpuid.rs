@@ -1,71 +1,113 @@
 //! Processor identification and the time-stamp counter.
 
-use crate::state::{EAX, EBX, ECX, EDX, I386};
+use crate::model::{Feature, FeatureSet, MODELS, Place, Vendor};
+use crate::state::{AMD64, EAX, EBX, ECX, EDX, FXSAVE_BYTES};
 use isamorph_ir::{HelperCx, Trap};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Feature bits of leaf 1, EDX (SDM vol. 2, table 3-11).
-mod feature {
-    pub(super) const FPU: u32 = 1 << 0;
-    pub(super) const TSC: u32 = 1 << 4;
-    pub(super) const CX8: u32 = 1 << 8;
-    pub(super) const CMOV: u32 = 1 << 15;
-    pub(super) const CLFSH: u32 = 1 << 19;
-    pub(super) const MMX: u32 = 1 << 23;
-    pub(super) const FXSR: u32 = 1 << 24;
-    pub(super) const SSE: u32 = 1 << 25;
-    pub(super) const SSE2: u32 = 1 << 26;
-}
-
-const FEATURES: u32 = feature::FPU
-    | feature::TSC
-    | feature::CX8
-    | feature::CMOV
-    | feature::CLFSH
-    | feature::MMX
-    | feature::FXSR
-    | feature::SSE
-    | feature::SSE2;
-
-/// Family 15, model 2, stepping 9.
-const SIGNATURE: u32 = 0xf29;
-/// Size of a CLFLUSH line in 8-byte units, at its place in leaf 1, EBX.
+/// Size of a CLFLUSH line in 8-byte units, at its place in leaf 1, EBX; one logical processor.
 const CLFLUSH_UNITS: u32 = 8 << 8;
-/// Highest basic leaf and highest extended leaf.
-const MAX_LEAF: u32 = 2;
-const MAX_EXTENDED: u32 = 0x8000_0004;
-const BRAND: &[u8; 48] = b"Isamorph virtual processor (Pentium 4 class)\0\0\0\0";
-const VENDOR: [u32; 3] = [word(b"Genu"), word(b"ineI"), word(b"ntel")];
+/// Highest extended leaf.
+const MAX_EXTENDED: u32 = 0x8000_0008;
+/// Bytes of an XSAVE area that holds x87 and SSE state: the FXSAVE image and the header (SDM vol. 1, 13.4).
+pub(crate) const XSAVE_BYTES: u32 = FXSAVE_BYTES as u32 + 64;
+/// The state components that exist: x87 and SSE.
+pub(crate) const XCR0: u32 = 3;
+/// Linear and physical address bits (leaf 8000_0008h): 48 and 40.
+const ADDRESS_BITS: u32 = 48 << 8 | 40;
+const VENDORS: [&[u8; 12]; 2] = [b"GenuineIntel", b"AuthenticAMD"];
 
-const fn word(text: &[u8; 4]) -> u32 {
-    u32::from_le_bytes(*text)
+/// What a CPUID instruction asks about.
+struct Question {
+    leaf: u32,
+    subleaf: u32,
+    features: FeatureSet,
+    /// Index of the model.
+    model: usize,
 }
 
-/// EAX, EBX, ECX, EDX of a leaf: a processor of the Pentium 4 class with exactly the features that are lifted.
-fn leaf(number: u32) -> [u32; 4] {
-    match number {
-        0 => [MAX_LEAF, VENDOR[0], VENDOR[2], VENDOR[1]],
-        1 => [SIGNATURE, CLFLUSH_UNITS, 0, FEATURES],
-        // Cache descriptors (table 3-12): 4 KiB page TLBs 50h, 5Bh; 8 KiB first-level 66h, 12 Kµop trace cache 70h,
-        // 256 KiB second-level 7Ah, no third-level cache 40h.
-        2 => [0x665b_5001, 0, 0, 0x007a_7040],
-        0x8000_0000 => [MAX_EXTENDED, 0, 0, 0],
-        0x8000_0002..=MAX_EXTENDED => brand(number - 0x8000_0002),
-        0x8000_0001 => [0; 4],
-        // Leaves above the highest give the highest basic one (SDM vol. 2, CPUID).
-        _ => leaf(MAX_LEAF),
+fn word(text: &[u8], at: usize) -> u32 {
+    text.iter().skip(at).take(4).rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
+}
+
+/// Deterministic cache parameters (leaf 4): type and level, then ways and sets of 64-byte lines.
+fn cache(subleaf: u32) -> [u32; 4] {
+    let [kind, level, ways, sets] = match subleaf {
+        0 => [1, 1, 8, 64],
+        1 => [2, 1, 8, 64],
+        2 => [3, 2, 16, 2048],
+        3 => [3, 3, 16, 16384],
+        _ => return [0; 4],
+    };
+    [kind | level << 5 | 1 << 8, (ways - 1) << 22 | 63, sets - 1, 0]
+}
+
+impl Question {
+    fn has(&self, feature: Feature) -> bool {
+        self.features.has(feature)
+    }
+    /// The highest basic leaf.
+    fn max_leaf(&self) -> u32 {
+        let leaf7 = [Place::Leaf7Ebx, Place::Leaf7Ecx, Place::Leaf7Edx].iter().any(|p| self.features.register(*p) != 0);
+        match () {
+            _ if self.has(Feature::Xsave) => 13,
+            _ if leaf7 => 7,
+            _ if self.has(Feature::Sse3) => 4,
+            _ => 2,
+        }
+    }
+    /// EAX, EBX, ECX, EDX of the leaf.
+    fn answer(&self) -> [u32; 4] {
+        let model = &MODELS[self.model.min(MODELS.len() - 1)];
+        let f = self.features;
+        let vendor = VENDORS[usize::from(model.vendor == Vendor::Amd)];
+        let vendor = [word(vendor, 0), word(vendor, 8), word(vendor, 4)];
+        match self.leaf {
+            0 => [self.max_leaf(), vendor[0], vendor[1], vendor[2]],
+            1 => [model.signature, CLFLUSH_UNITS, f.register(Place::Leaf1Ecx), f.register(Place::Leaf1Edx)],
+            // The descriptor 0xff: see leaf 4 (SDM vol. 2, table 3-12); before that: 4 KiB page TLBs 50h, 5Bh; 8 KiB
+            // first-level 66h, 12 Kµop trace cache 70h, 256 KiB second-level 7Ah, no third-level cache 40h.
+            2 if self.max_leaf() >= 4 => [0xff01, 0, 0, 0],
+            2 => [0x665b_5001, 0, 0, 0x007a_7040],
+            4 if self.max_leaf() >= 4 => cache(self.subleaf),
+            7 if self.max_leaf() >= 7 && self.subleaf == 0 => {
+                [0, f.register(Place::Leaf7Ebx), f.register(Place::Leaf7Ecx), f.register(Place::Leaf7Edx)]
+            }
+            13 if self.has(Feature::Xsave) => match self.subleaf {
+                0 => [XCR0, XSAVE_BYTES, XSAVE_BYTES, 0],
+                1 => [f.register(Place::LeafDEax), XSAVE_BYTES, 0, 0],
+                _ => [0; 4],
+            },
+            3 | 5..=13 if self.leaf <= self.max_leaf() => [0; 4],
+            0x8000_0000 => [MAX_EXTENDED, vendor[0], vendor[1], vendor[2]],
+            0x8000_0001 => [0, 0, f.register(Place::ExtendedEcx), f.register(Place::ExtendedEdx)],
+            part @ 0x8000_0002..=0x8000_0004 => {
+                let at = 16 * (part - 0x8000_0002) as usize;
+                std::array::from_fn(|i| word(model.brand.as_bytes(), at + 4 * i))
+            }
+            // First-level caches of AMD's processors: 32 KiB, 8 ways, one line a tag, 64 bytes.
+            0x8000_0005 => [0, 0, 0x2008_0140, 0x2008_0140],
+            // The second level: KiB, associativity code (8 is 16 ways), lines a tag, bytes a line.
+            0x8000_0006 => [0, 0, 2048 << 16 | 8 << 12 | 1 << 8 | 64, 0],
+            0x8000_0007 => [0; 4],
+            0x8000_0008 => [ADDRESS_BITS, 0, 0, 0],
+            // Leaves above the highest give the highest basic one (SDM vol. 2, CPUID).
+            _ => Question { leaf: self.max_leaf(), ..*self }.answer(),
+        }
     }
 }
 
-fn brand(part: u32) -> [u32; 4] {
-    let text = &BRAND[16 * part as usize..][..16];
-    std::array::from_fn(|i| u32::from_le_bytes([text[4 * i], text[4 * i + 1], text[4 * i + 2], text[4 * i + 3]]))
-}
-
-pub(super) fn cpuid(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    for (reg, value) in [EAX, EBX, ECX, EDX].into_iter().zip(leaf(args[0] as u32)) {
-        cx.state.set(&I386, reg, u64::from(value));
+/// `cpuid(leaf and subleaf, features, model)`.
+pub(super) fn cpuid(cx: &mut HelperCx<'_>, [which, features, model]: [u64; 3]) -> Result<u64, Trap> {
+    let question = Question {
+        leaf: which as u32,
+        subleaf: (which >> 32) as u32,
+        features: FeatureSet::from_bits(features),
+        model: model as usize,
+    };
+    for (reg, value) in [EAX, EBX, ECX, EDX].into_iter().zip(question.answer()) {
+        cx.state.set(&AMD64, reg, u64::from(value));
     }
     Ok(0)
 }

@@ -3,10 +3,14 @@
 
 mod bcd;
 mod cpuid;
+mod environment;
 mod fpu;
+mod integer;
 mod segment;
 mod simd;
 mod string;
+mod vector;
+mod xsave;
 
 pub(crate) use segment::Question;
 pub(crate) use string::StringConfig;
@@ -30,7 +34,7 @@ macro_rules! helpers {
 }
 
 helpers! {
-    /// `cpuid(leaf, subleaf)`: writes eax, ebx, ecx, edx.
+    /// `cpuid(leaf and subleaf, features, model)`: writes eax, ebx, ecx, edx.
     CPUID = "cpuid", cpuid::cpuid, fpu: false;
     /// `rdtsc()`: the time-stamp counter, 64 bits.
     RDTSC = "rdtsc", cpuid::rdtsc, fpu: false;
@@ -39,17 +43,33 @@ helpers! {
     /// `inspect_selector(selector, question)`: bit 32 = valid, low half = the answer.
     INSPECT_SELECTOR = "inspect_selector", segment::inspect, fpu: false;
     /// `rep movsb` with 32-bit addresses and flat segments.
-    COPY_8 = "copy_8", string::copy::<1>, fpu: false, string::copy_op(1);
+    COPY_8 = "copy_8", string::copy::<1, 32>, fpu: false, string::copy_op(1);
     /// `rep movsw`, likewise.
-    COPY_16 = "copy_16", string::copy::<2>, fpu: false, string::copy_op(2);
+    COPY_16 = "copy_16", string::copy::<2, 32>, fpu: false, string::copy_op(2);
     /// `rep movsd`, likewise.
-    COPY_32 = "copy_32", string::copy::<4>, fpu: false, string::copy_op(4);
+    COPY_32 = "copy_32", string::copy::<4, 32>, fpu: false, string::copy_op(4);
     /// `rep stosb`, likewise.
-    FILL_8 = "fill_8", string::fill::<1>, fpu: false, string::fill_op(1);
+    FILL_8 = "fill_8", string::fill::<1, 32>, fpu: false, string::fill_op(1);
     /// `rep stosw`, likewise.
-    FILL_16 = "fill_16", string::fill::<2>, fpu: false, string::fill_op(2);
+    FILL_16 = "fill_16", string::fill::<2, 32>, fpu: false, string::fill_op(2);
     /// `rep stosd`, likewise.
-    FILL_32 = "fill_32", string::fill::<4>, fpu: false, string::fill_op(4);
+    FILL_32 = "fill_32", string::fill::<4, 32>, fpu: false, string::fill_op(4);
+    /// `rep movsb` in 64-bit mode with 64-bit addresses.
+    LONG_COPY_8 = "long_copy_8", string::copy::<1, 64>, fpu: false, string::copy_op(1);
+    /// `rep movsw`, likewise.
+    LONG_COPY_16 = "long_copy_16", string::copy::<2, 64>, fpu: false, string::copy_op(2);
+    /// `rep movsd`, likewise.
+    LONG_COPY_32 = "long_copy_32", string::copy::<4, 64>, fpu: false, string::copy_op(4);
+    /// `rep movsq`, likewise.
+    LONG_COPY_64 = "long_copy_64", string::copy::<8, 64>, fpu: false, string::copy_op(8);
+    /// `rep stosb`, likewise.
+    LONG_FILL_8 = "long_fill_8", string::fill::<1, 64>, fpu: false, string::fill_op(1);
+    /// `rep stosw`, likewise.
+    LONG_FILL_16 = "long_fill_16", string::fill::<2, 64>, fpu: false, string::fill_op(2);
+    /// `rep stosd`, likewise.
+    LONG_FILL_32 = "long_fill_32", string::fill::<4, 64>, fpu: false, string::fill_op(4);
+    /// `rep stosq`, likewise.
+    LONG_FILL_64 = "long_fill_64", string::fill::<8, 64>, fpu: false, string::fill_op(8);
     /// `rep_movs(config, segment base)`: 1 if there is more to do.
     REP_MOVS = "rep_movs", string::rep_movs, fpu: false;
     /// `rep_stos(config, 0)`.
@@ -68,10 +88,60 @@ helpers! {
     AAA = "aaa", bcd::aaa, fpu: false;
     /// `aas(eax, flags)`.
     AAS = "aas", bcd::aas, fpu: false;
-    /// `masked_store(address, 8 bytes, mask)`: stores the bytes whose bits in the mask are set.
-    MASKED_STORE = "masked_store", simd::masked_store, fpu: false;
+    /// `masked_store(address, 8 bytes, mask)`: stores the bytes whose bits in the mask are set; 32-bit addresses.
+    MASKED_STORE = "masked_store", simd::masked_store::<32>, fpu: false;
+    /// The same with 64-bit addresses.
+    LONG_MASKED_STORE = "long_masked_store", simd::masked_store::<64>, fpu: false;
+    /// The vector helpers' arguments: halves of the second operand; the first's register and the immediate.
+    MPSADBW = "mpsadbw", vector::mpsadbw, fpu: true;
+    /// Likewise.
+    PHMINPOSUW = "phminposuw", vector::phminposuw, fpu: true;
+    /// Likewise; with the kind of comparison in the third argument's bits 18:16.
+    COMPARE_STRINGS = "compare_strings", vector::compare_strings, fpu: true;
+    /// Likewise.
+    SHA1_ROUNDS = "sha1_rounds", vector::sha1_rounds, fpu: true;
+    /// Likewise.
+    SHA1_NEXT_E = "sha1_next_e", vector::sha1_next_e, fpu: true;
+    /// Likewise.
+    SHA1_MESSAGE1 = "sha1_message1", vector::sha1_message1, fpu: true;
+    /// Likewise.
+    SHA1_MESSAGE2 = "sha1_message2", vector::sha1_message2, fpu: true;
+    /// Likewise.
+    SHA256_ROUNDS = "sha256_rounds", vector::sha256_rounds, fpu: true;
+    /// Likewise.
+    SHA256_MESSAGE1 = "sha256_message1", vector::sha256_message1, fpu: true;
+    /// Likewise.
+    SHA256_MESSAGE2 = "sha256_message2", vector::sha256_message2, fpu: true;
     /// `fxsave(address)`: stores the save image.
-    FXSAVE = "fxsave", fpu::fxsave, fpu: true;
+    FXSAVE = "fxsave", fpu::fxsave::<32>, fpu: true;
     /// `fxrstor(address)`: loads the save image.
-    FXRSTOR = "fxrstor", fpu::fxrstor, fpu: true;
+    FXRSTOR = "fxrstor", fpu::fxrstor::<32>, fpu: true;
+    /// The same in 64-bit mode, which has more registers.
+    LONG_FXSAVE = "long_fxsave", fpu::fxsave::<64>, fpu: true;
+    /// Likewise.
+    LONG_FXRSTOR = "long_fxrstor", fpu::fxrstor::<64>, fpu: true;
+    /// `fnstenv(address)` in the format of 16-bit code.
+    STORE_ENVIRONMENT = "store_environment", environment::store_environment, fpu: true;
+    /// `fldenv(address)`, likewise.
+    LOAD_ENVIRONMENT = "load_environment", environment::load_environment, fpu: true;
+    /// `fnsave(address)`, likewise.
+    SAVE_FPU = "save_fpu", environment::save, fpu: true;
+    /// `frstor(address)`, likewise.
+    RESTORE_FPU = "restore_fpu", environment::restore, fpu: true;
+    /// `xsave(address, components, compact)`.
+    XSAVE = "xsave", xsave::save::<32>, fpu: true;
+    /// `xrstor(address, components)`.
+    XRSTOR = "xrstor", xsave::restore::<32>, fpu: true;
+    /// The same in 64-bit mode.
+    LONG_XSAVE = "long_xsave", xsave::save::<64>, fpu: true;
+    /// Likewise.
+    LONG_XRSTOR = "long_xrstor", xsave::restore::<64>, fpu: true;
+    /// `xgetbv(register, whether there is a register 1)`.
+    XGETBV = "xgetbv", xsave::control, fpu: false;
+    /// `pdep(source, mask)`.
+    PDEP = "pdep", integer::pdep, fpu: false;
+    /// `pext(source, mask)`.
+    PEXT = "pext", integer::pext, fpu: false;
+    /// `random(bytes)`: all ones if there is no number.
+    RANDOM = "random", integer::random, fpu: false;
 }

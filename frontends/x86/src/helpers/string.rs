@@ -2,21 +2,24 @@
 //! on each side. When a bulk access is refused, the element at the pointers is tried alone, so that a fault leaves the
 //! registers at exactly the element that faulted.
 
-use crate::state::{DF, EAX, ECX, EDI, ESI, FLAGS, I386};
-use isamorph_ir::{FlagSet, HelperCx, MemFault, RegId, StringOp, Trap};
+use crate::decode::Mode;
+use crate::state::{AMD64, DF, EAX, ECX, EDI, ESI, FLAGS};
+use isamorph_ir::{CpuState, FlagSet, HelperCx, MemFault, RegId, StringOp, Trap};
 
 /// Unit within which an access succeeds or fails as a whole.
-const PAGE: u32 = 4096;
+const PAGE: u64 = 4096;
 /// Bytes that one call handles at most; the instruction is then started again.
-const PIECE: u32 = 1 << 16;
+const PIECE: u64 = 1 << 16;
 
 /// The parts of a repeated string instruction that its encoding decides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct StringConfig {
-    /// Size of an element: 1, 2 or 4.
+    /// Size of an element: 1, 2, 4 or 8.
     pub(crate) bytes: u32,
-    /// Addressing with SI, DI and CX.
-    pub(crate) narrow_address: bool,
+    /// Size of the pointers and the counter: 2, 4 or 8.
+    pub(crate) address_bytes: u32,
+    /// Width of linear addresses.
+    pub(crate) mode: Mode,
     /// `repe` (or `rep`) rather than `repne`.
     pub(crate) while_equal: bool,
 }
@@ -24,13 +27,14 @@ pub(crate) struct StringConfig {
 impl StringConfig {
     /// As a helper argument.
     pub(crate) fn pack(self) -> u32 {
-        self.bytes | u32::from(self.narrow_address) << 8 | u32::from(self.while_equal) << 9
+        self.bytes | self.address_bytes << 8 | u32::from(self.while_equal) << 16 | self.mode.number() << 24
     }
     fn unpack(word: u64) -> Self {
         StringConfig {
-            bytes: (word as u32 & 7).max(1),
-            narrow_address: word >> 8 & 1 != 0,
-            while_equal: word >> 9 & 1 != 0,
+            bytes: (word as u32 & 15).max(1),
+            address_bytes: (word >> 8) as u32 & 15,
+            mode: Mode::from_number((word >> 24) as u32),
+            while_equal: word >> 16 & 1 != 0,
         }
     }
 }
@@ -39,7 +43,7 @@ impl StringConfig {
 struct Run<'a, 'b> {
     cx: &'a mut HelperCx<'b>,
     config: StringConfig,
-    source_base: u32,
+    source_base: u64,
     forward: bool,
     /// Flags of the last comparison. They are set when the run is over: a fault finds those from before it.
     flags: Option<FlagSet>,
@@ -47,28 +51,27 @@ struct Run<'a, 'b> {
 
 impl<'a, 'b> Run<'a, 'b> {
     fn new(cx: &'a mut HelperCx<'b>, args: [u64; 3]) -> Self {
-        let forward = cx.state.get(&I386, DF) as i32 != -1;
-        Run { cx, config: StringConfig::unpack(args[0]), source_base: args[1] as u32, forward, flags: None }
+        let forward = cx.state.get(&AMD64, DF) as i32 != -1;
+        Run { cx, config: StringConfig::unpack(args[0]), source_base: args[1], forward, flags: None }
     }
-    fn reg_mask(&self) -> u32 {
-        if self.config.narrow_address { 0xffff } else { u32::MAX }
+    /// A pointer or the counter.
+    fn reg(&self, reg: RegId) -> u64 {
+        self.cx.state.get(&AMD64, reg) & mask(self.config.address_bytes)
     }
-    fn reg(&self, reg: RegId) -> u32 {
-        self.cx.state.get(&I386, reg) as u32 & self.reg_mask()
+    fn set_reg(&mut self, reg: RegId, v: u64) {
+        set_part(self.cx.state, reg, v, self.config.address_bytes);
     }
-    fn set_reg(&mut self, reg: RegId, v: u32) {
-        let mask = self.reg_mask();
-        let old = self.cx.state.get(&I386, reg) as u32;
-        self.cx.state.set(&I386, reg, u64::from(old & !mask | v & mask));
+    fn size(&self) -> u64 {
+        u64::from(self.config.bytes)
     }
     /// The linear address in an index register.
-    fn linear(&self, reg: RegId) -> u32 {
+    fn linear(&self, reg: RegId) -> u64 {
         let base = if reg == ESI { self.source_base } else { 0 };
-        base.wrapping_add(self.reg(reg))
+        base.wrapping_add(self.reg(reg)) & self.config.mode.pc_mask()
     }
     /// How many elements from `addr` on, in the direction of the run, lie in one page; 0 if the first crosses.
-    fn elements_in_page(&self, addr: u32) -> u32 {
-        let (offset, size) = (addr % PAGE, self.config.bytes);
+    fn elements_in_page(&self, addr: u64) -> u64 {
+        let (offset, size) = (addr % PAGE, self.size());
         match self.forward {
             true => (PAGE - offset) / size,
             false if offset + size > PAGE => 0,
@@ -76,21 +79,22 @@ impl<'a, 'b> Run<'a, 'b> {
         }
     }
     /// How many elements to do at once with these index registers; at least 1.
-    fn bulk(&self, regs: &[RegId], budget: u32) -> u32 {
-        if self.config.narrow_address {
+    fn bulk(&self, regs: &[RegId], budget: u64) -> u64 {
+        // Pointers may wrap in the middle of a page if they are narrower than addresses.
+        if self.config.address_bytes * 8 < self.config.mode.bits() {
             return 1;
         }
-        let limit = self.reg(ECX).min((budget / self.config.bytes).max(1));
-        regs.iter().map(|r| self.elements_in_page(self.linear(*r))).fold(limit, u32::min).max(1)
+        let limit = self.reg(ECX).min((budget / self.size()).max(1));
+        regs.iter().map(|r| self.elements_in_page(self.linear(*r))).fold(limit, u64::min).max(1)
     }
     /// The lowest address of `n` elements.
-    fn low(&self, reg: RegId, n: u32) -> u64 {
+    fn low(&self, reg: RegId, n: u64) -> u64 {
         let addr = self.linear(reg);
-        u64::from(if self.forward { addr } else { addr.wrapping_sub((n - 1) * self.config.bytes) })
+        if self.forward { addr } else { addr.wrapping_sub((n - 1) * self.size()) & self.config.mode.pc_mask() }
     }
     /// Moves past `n` elements.
-    fn advance(&mut self, regs: &[RegId], n: u32) {
-        let distance = n.wrapping_mul(self.config.bytes);
+    fn advance(&mut self, regs: &[RegId], n: u64) {
+        let distance = n.wrapping_mul(self.size());
         let step = if self.forward { distance } else { distance.wrapping_neg() };
         for reg in regs {
             let v = self.reg(*reg).wrapping_add(step);
@@ -104,7 +108,7 @@ impl<'a, 'b> Run<'a, 'b> {
     fn piece(
         mut self,
         regs: &[RegId],
-        mut body: impl FnMut(&mut Self, u32) -> Result<(u32, bool), MemFault>,
+        mut body: impl FnMut(&mut Self, u64) -> Result<(u64, bool), MemFault>,
     ) -> Result<u64, Trap> {
         let mut budget = PIECE;
         while self.reg(ECX) != 0 {
@@ -120,27 +124,27 @@ impl<'a, 'b> Run<'a, 'b> {
             if over {
                 break;
             }
-            budget = budget.saturating_sub(done * self.config.bytes);
+            budget = budget.saturating_sub(done * self.size());
         }
         if let Some(flags) = self.flags {
-            self.cx.state.set(&I386, FLAGS, u64::from(flags.bits()));
+            self.cx.state.set(&AMD64, FLAGS, u64::from(flags.bits()));
         }
         Ok(0)
     }
     /// The element of a buffer that comes `i`-th in the direction of the run.
-    fn element(&self, buffer: &[u8], i: u32, n: u32) -> u32 {
+    fn element(&self, buffer: &[u8], i: u64, n: u64) -> u64 {
         let size = self.config.bytes as usize;
         let at = if self.forward { i } else { n - 1 - i } as usize * size;
-        let mut raw = [0; 4];
+        let mut raw = [0; 8];
         raw[..size].copy_from_slice(&buffer[at..at + size]);
-        u32::from_le_bytes(raw)
+        u64::from_le_bytes(raw)
     }
-    fn accumulator(&self) -> u32 {
-        self.cx.state.get(&I386, EAX) as u32 & (u32::MAX >> (32 - 8 * self.config.bytes))
+    fn accumulator(&self) -> u64 {
+        self.cx.state.get(&AMD64, EAX) & mask(self.config.bytes)
     }
     /// Compares elements in turn until the condition of the repetition fails; keeps the flags of the last comparison
     /// and tells how many were compared and whether it failed.
-    fn compare(&mut self, n: u32, pair: impl Fn(&Self, u32) -> (u32, u32)) -> (u32, bool) {
+    fn compare(&mut self, n: u64, pair: impl Fn(&Self, u64) -> (u64, u64)) -> (u64, bool) {
         let stop = (0..n).find(|i| {
             let (a, b) = pair(self, *i);
             (a == b) != self.config.while_equal
@@ -152,9 +156,21 @@ impl<'a, 'b> Run<'a, 'b> {
     }
 }
 
+/// The bits of `bytes` bytes.
+fn mask(bytes: u32) -> u64 {
+    u64::MAX >> (64 - 8 * bytes)
+}
+
+/// Writes a part of an integer register as instructions do: 32 bits are zero-extended.
+fn set_part(state: &mut CpuState, reg: RegId, v: u64, bytes: u32) {
+    let mask = mask(bytes);
+    let old = if bytes < 4 { state.get(&AMD64, reg) } else { 0 };
+    state.set(&AMD64, reg, old & !mask | v & mask);
+}
+
 /// The flags of `a - b`, both `bits` wide and zero-extended.
-fn sub_flags(a: u32, b: u32, bits: u32) -> FlagSet {
-    let difference = a.wrapping_sub(b) & (u32::MAX >> (32 - bits));
+fn sub_flags(a: u64, b: u64, bits: u32) -> FlagSet {
+    let difference = a.wrapping_sub(b) & mask(bits / 8);
     let sign = 1 << (bits - 1);
     let mut flags = FlagSet::empty();
     flags.set(FlagSet::C, a < b);
@@ -166,8 +182,8 @@ fn sub_flags(a: u32, b: u32, bits: u32) -> FlagSet {
     flags
 }
 
-const fn plain(bytes: u32) -> StringConfig {
-    StringConfig { bytes, narrow_address: false, while_equal: true }
+const fn plain(bytes: u32, mode: Mode) -> StringConfig {
+    StringConfig { bytes, address_bytes: mode.bits() / 8, mode, while_equal: true }
 }
 
 /// What [`copy`] is to a host with string instructions.
@@ -181,14 +197,14 @@ pub(super) const fn fill_op(bytes: u32) -> Option<StringOp> {
 }
 
 /// All of `rep movs` with flat segments.
-pub(super) fn copy<const BYTES: u32>(cx: &mut HelperCx<'_>, _: [u64; 3]) -> Result<u64, Trap> {
-    while rep_movs(cx, [u64::from(plain(BYTES).pack()), 0, 0])? != 0 {}
+pub(super) fn copy<const BYTES: u32, const BITS: u32>(cx: &mut HelperCx<'_>, _: [u64; 3]) -> Result<u64, Trap> {
+    while rep_movs(cx, [u64::from(plain(BYTES, Mode::from_number(BITS)).pack()), 0, 0])? != 0 {}
     Ok(0)
 }
 
 /// All of `rep stos`.
-pub(super) fn fill<const BYTES: u32>(cx: &mut HelperCx<'_>, _: [u64; 3]) -> Result<u64, Trap> {
-    while rep_stos(cx, [u64::from(plain(BYTES).pack()), 0, 0])? != 0 {}
+pub(super) fn fill<const BYTES: u32, const BITS: u32>(cx: &mut HelperCx<'_>, _: [u64; 3]) -> Result<u64, Trap> {
+    while rep_stos(cx, [u64::from(plain(BYTES, Mode::from_number(BITS)).pack()), 0, 0])? != 0 {}
     Ok(0)
 }
 
@@ -197,7 +213,7 @@ type Buffer = [u8; PAGE as usize];
 pub(super) fn rep_movs(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
     let mut buffer: Buffer = [0; PAGE as usize];
     Run::new(cx, args).piece(&[ESI, EDI], |run, n| {
-        let size = run.config.bytes;
+        let size = run.size();
         let ahead = run.linear(EDI).wrapping_sub(run.linear(ESI));
         // A destination that overlaps the source in the direction of the copy repeats the bytes in between.
         let overlap = if run.forward { ahead } else { ahead.wrapping_neg() };
@@ -229,6 +245,7 @@ pub(super) fn rep_stos(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
             match size {
                 1 => buffer[filled..len].fill(element[0]),
                 2 => repeat(&mut buffer[filled..len], [element[0], element[1]]),
+                4 => repeat(&mut buffer[filled..len], [element[0], element[1], element[2], element[3]]),
                 _ => repeat(&mut buffer[filled..len], element),
             }
             filled = len;
@@ -248,11 +265,9 @@ fn repeat<const N: usize>(buffer: &mut [u8], element: [u8; N]) {
 pub(super) fn rep_lods(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
     let mut buffer: Buffer = [0; PAGE as usize];
     Run::new(cx, args).piece(&[ESI], |run, n| {
-        run.cx.mem.read(run.low(ESI, n), &mut buffer[..(n * run.config.bytes) as usize])?;
+        run.cx.mem.read(run.low(ESI, n), &mut buffer[..(n * run.size()) as usize])?;
         let last = run.element(&buffer, n - 1, n);
-        let mask = u32::MAX >> (32 - 8 * run.config.bytes);
-        let eax = run.cx.state.get(&I386, EAX) as u32 & !mask | last;
-        run.cx.state.set(&I386, EAX, u64::from(eax));
+        set_part(run.cx.state, EAX, last, run.config.bytes);
         Ok((n, false))
     })
 }
@@ -260,7 +275,7 @@ pub(super) fn rep_lods(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
 pub(super) fn rep_scas(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
     let mut buffer: Buffer = [0; PAGE as usize];
     Run::new(cx, args).piece(&[EDI], |run, n| {
-        run.cx.mem.read(run.low(EDI, n), &mut buffer[..(n * run.config.bytes) as usize])?;
+        run.cx.mem.read(run.low(EDI, n), &mut buffer[..(n * run.size()) as usize])?;
         let acc = run.accumulator();
         Ok(run.compare(n, |run, i| (acc, run.element(&buffer, i, n))))
     })
@@ -270,7 +285,7 @@ pub(super) fn rep_cmps(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
     let mut source: Buffer = [0; PAGE as usize];
     let mut destination: Buffer = [0; PAGE as usize];
     Run::new(cx, args).piece(&[ESI, EDI], |run, n| {
-        let len = (n * run.config.bytes) as usize;
+        let len = (n * run.size()) as usize;
         run.cx.mem.read(run.low(ESI, n), &mut source[..len])?;
         run.cx.mem.read(run.low(EDI, n), &mut destination[..len])?;
         Ok(run.compare(n, |run, i| (run.element(&source, i, n), run.element(&destination, i, n))))

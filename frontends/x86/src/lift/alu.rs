@@ -1,7 +1,10 @@
 //! Addition, subtraction, logic and the read-modify-write instructions built on them (SDM vol. 2).
 
 use super::Lifter;
+use crate::decode::Mode;
+use crate::exception;
 use crate::state::{EAX, EBX, ECX, EDX};
+use iced_x86::Register;
 use isamorph_ir::{AtomicOp, Cond, FlagSet, Op, Type, Value};
 
 /// `dst = dst op src`, all flags.
@@ -121,30 +124,56 @@ pub(super) fn cmpxchg(cx: &mut Lifter<'_>) {
     if cx.insn.has_lock_prefix() {
         let ea = cx.ea();
         let old = cx.b.cas(ea, acc, src);
-        cx.set_gpr_part(EAX, old);
-        cx.set_flags_of(old);
+        let flags = cx.b.flags(old);
+        set_accumulator(cx, old, flags);
+        cx.set_flags(flags);
         return;
     }
     let dst = cx.read_op(0);
     let difference = cx.b.bin(Op::Sub, acc, dst);
     let flags = cx.b.flags(difference);
-    let new = cx.b.select(Cond::E, flags, src, dst);
     if cx.is_mem(0) {
+        let new = cx.b.select(Cond::E, flags, src, dst);
         cx.write_op(0, new);
-        cx.set_gpr_part(EAX, dst);
+        set_accumulator(cx, dst, flags);
     } else {
-        cx.set_gpr_part(EAX, dst);
-        cx.write_op(0, new);
+        let register = cx.insn.op0_register();
+        let new = replaced(cx, register, Cond::E, flags, src);
+        set_accumulator(cx, dst, flags);
+        let register = if cx.b.ty(new) == ty { register } else { register.full_register() };
+        cx.set_reg(register, new);
     }
     cx.set_flags(flags);
 }
 
-/// `cmpxchg8b`: edx:eax against memory, ecx:ebx into it; only Z changes. The form without lock is atomic too, which
-/// nobody can tell.
-pub(super) fn cmpxchg8b(cx: &mut Lifter<'_>) {
+/// The accumulator after a comparison: `seen`, which only extends it if they differ.
+fn set_accumulator(cx: &mut Lifter<'_>, seen: Value, flags: Value) {
+    let seen = match cx.b.ty(seen) {
+        Type::I32 => replaced(cx, Register::EAX, Cond::Ne, flags, seen),
+        _ => seen,
+    };
+    cx.set_gpr_part(EAX, seen);
+}
+
+/// A register that becomes `new` if the condition holds. In 64-bit mode that is the full register if `new` has 32 bits:
+/// one that is not written is not extended either.
+fn replaced(cx: &mut Lifter<'_>, register: Register, cond: Cond, flags: Value, new: Value) -> Value {
+    let wide = cx.mode == Mode::Long && cx.b.ty(new) == Type::I32;
+    let old = cx.reg(if wide { register.full_register() } else { register });
+    let new = if wide { cx.zext(new, Type::I64) } else { new };
+    cx.b.select(cond, flags, new, old)
+}
+
+/// `cmpxchg8b` and `cmpxchg16b`: edx:eax against memory, ecx:ebx into it; only Z changes. The form without lock is
+/// atomic too, which nobody can tell. The wide one needs an aligned operand.
+pub(super) fn cmpxchg_pair(cx: &mut Lifter<'_>, half: Type) {
+    let whole = if half == Type::I64 { Type::I128 } else { Type::I64 };
+    if half == Type::I64 {
+        check_alignment(cx, whole.bytes());
+    }
     let pair = |cx: &mut Lifter<'_>, lo, hi| {
-        let halves = [cx.gpr_part(lo, Type::I32), cx.gpr_part(hi, Type::I32)];
-        cx.b.convert(Op::Concat, Type::I64, &halves)
+        let halves = [cx.gpr_part(lo, half), cx.gpr_part(hi, half)];
+        cx.b.convert(Op::Concat, whole, &halves)
     };
     let expected = pair(cx, EAX, EDX);
     let new = pair(cx, EBX, ECX);
@@ -152,9 +181,20 @@ pub(super) fn cmpxchg8b(cx: &mut Lifter<'_>) {
     let ea = cx.ea();
     let seen = cx.b.cas(ea, expected, new);
     let flags = cx.b.flags_keep(seen, old_flags, FlagSet::all().difference(FlagSet::Z));
-    let lo = cx.narrow(seen, Type::I32);
-    let hi = cx.b.field(Type::I32, seen, 32);
+    let lo = cx.narrow(seen, half);
+    let hi = cx.b.field(half, seen, half.bits());
     cx.set_gpr_part(EAX, lo);
     cx.set_gpr_part(EDX, hi);
     cx.set_flags(flags);
+}
+
+/// Raises #GP unless the memory operand's address is a multiple of `bytes`.
+pub(super) fn check_alignment(cx: &mut Lifter<'_>, bytes: u32) {
+    let ea = cx.ea();
+    let addr_ty = cx.b.table().addr_type();
+    let addr = cx.b.lea(addr_ty, ea);
+    let mask = cx.b.iconst(addr_ty, u64::from(bytes - 1));
+    let rest = cx.b.bin(Op::And, addr, mask);
+    let flags = cx.b.flags(rest);
+    cx.raise_if(Cond::Ne, flags, exception::GP, 0);
 }

@@ -1,6 +1,7 @@
 //! Bit tests, bit scans, byte swaps (SDM vol. 2, BT…, BSF, BSR, BSWAP).
 
 use super::Lifter;
+use crate::decode::Mode;
 use iced_x86::OpKind;
 use isamorph_ir::{Addr, AtomicOp, Op, Type, Value};
 
@@ -40,12 +41,12 @@ fn bit_string_address(cx: &mut Lifter<'_>, offset: Value) {
     cx.set_ea(addr);
 }
 
-/// The address with its offset in the segment truncated to 16 bits.
+/// The address with its offset in the segment truncated to the width of the address.
 fn wrapped(cx: &mut Lifter<'_>, addr: Addr) -> Addr {
     let addr_ty = cx.b.table().addr_type();
     let offset = cx.b.addr(Addr { seg: Value::NONE, ..addr });
     let offset = cx.b.lea(addr_ty, offset);
-    let offset = cx.narrow(offset, Type::I16);
+    let offset = cx.narrow(offset, cx.address_width());
     let base = cx.zext(offset, addr_ty);
     Addr { seg: addr.seg, ..Addr::base(base) }
 }
@@ -85,11 +86,25 @@ fn fetch(cx: &mut Lifter<'_>, op: Op, bit: Value) -> Value {
     cx.b.atomic(Op::Fetch, kind, ea, mask)
 }
 
-/// `bsf`, `bsr`: the destination stays when the source is zero.
+/// `bsf`, `bsr`: the destination stays when the source is zero, all 64 bits of it.
 pub(super) fn scan(cx: &mut Lifter<'_>, op: Op) {
-    let src = cx.read_op(1);
-    let old = cx.read_op(0);
+    let dst = cx.insn.op0_register();
+    let mut src = cx.read_op(1);
+    let mut old = cx.reg(dst);
+    let wide = cx.mode == Mode::Long && cx.b.ty(src) == Type::I32;
+    if wide {
+        src = cx.zext(src, Type::I64);
+        old = cx.reg(dst.full_register());
+    }
     let result = cx.b.bin(op, src, old);
+    cx.set_reg(if wide { dst.full_register() } else { dst }, result);
+    cx.set_flags_of(result);
+}
+
+/// `popcnt`, `lzcnt`, `tzcnt`.
+pub(super) fn count(cx: &mut Lifter<'_>, op: Op) {
+    let src = cx.read_op(1);
+    let result = cx.b.un(op, src);
     cx.write_op(0, result);
     cx.set_flags_of(result);
 }

@@ -2,9 +2,10 @@
 
 use super::stack::{load_above, push_value, release, set_eflags_image, store_below};
 use super::{Lifter, segment};
+use crate::decode::Mode;
 use crate::exception;
-use crate::state::{CS, ECX, ESP, selector};
-use iced_x86::{Code, OpKind};
+use crate::state::{ECX, ESP, selector};
+use iced_x86::{Code, OpKind, Register};
 use isamorph_ir::{Cond, ExitKind, Op, Type, Value};
 
 /// The target of a near direct branch, if the instruction is one.
@@ -47,11 +48,12 @@ fn branch(cx: &mut Lifter<'_>, cond: Cond, flags: Value) {
     }
 }
 
-/// The return address as the call pushes it: 16 bits wide with a 16-bit operand size.
+/// The return address as the call pushes it: as wide as the operand size of the call.
 fn return_address(cx: &mut Lifter<'_>) -> Value {
     let ty = match cx.insn.code() {
         Code::Call_rel16 | Code::Call_rm16 | Code::Call_m1616 | Code::Call_ptr1616 => Type::I16,
-        _ => Type::I32,
+        Code::Call_m1632 => Type::I32,
+        _ => cx.b.table().addr_type(),
     };
     cx.b.iconst(ty, cx.next)
 }
@@ -67,8 +69,7 @@ pub(super) fn call(cx: &mut Lifter<'_>) {
         }
     } else if let Some(far) = Far::of(cx) {
         let target = far.target(cx);
-        let cs = cx.b.get(CS);
-        let cs = cx.narrow(cs, cx.b.ty(ret));
+        let cs = segment::read(cx, Register::CS, cx.b.ty(ret));
         let below = store_below(cx, cs);
         let slot = cx.b.addr(isamorph_ir::Addr::offset(below, -(cx.b.ty(ret).bytes() as i32)));
         cx.store_at(slot, ret);
@@ -91,7 +92,7 @@ fn parameter_bytes(cx: &Lifter<'_>) -> u32 {
 pub(super) fn ret(cx: &mut Lifter<'_>) {
     let ty = match cx.insn.code() {
         Code::Retnw | Code::Retnw_imm16 => Type::I16,
-        _ => Type::I32,
+        _ => cx.b.table().addr_type(),
     };
     let v = load_above(cx, ty, 0);
     let target = cx.zext(v, cx.b.table().addr_type());
@@ -103,6 +104,7 @@ pub(super) fn ret(cx: &mut Lifter<'_>) {
 pub(super) fn ret_far(cx: &mut Lifter<'_>) {
     let ty = match cx.insn.code() {
         Code::Retfw | Code::Retfw_imm16 => Type::I16,
+        Code::Retfq | Code::Retfq_imm16 => Type::I64,
         _ => Type::I32,
     };
     let target = load_above(cx, ty, 0);
@@ -113,15 +115,28 @@ pub(super) fn ret_far(cx: &mut Lifter<'_>) {
     cx.exit(ExitKind::Indirect { target });
 }
 
-/// `iret` to the same privilege level: offset, code segment, EFLAGS.
+/// `iret` to the same privilege level: offset, code segment, EFLAGS; in 64-bit mode also the stack pointer and its
+/// segment.
 pub(super) fn iret(cx: &mut Lifter<'_>) {
-    let ty = if cx.insn.code() == Code::Iretw { Type::I16 } else { Type::I32 };
+    let ty = match cx.insn.code() {
+        Code::Iretw => Type::I16,
+        Code::Iretq => Type::I64,
+        _ => Type::I32,
+    };
     let target = load_above(cx, ty, 0);
     let cs = load_above(cx, Type::I16, ty.bytes());
     let image = load_above(cx, ty, 2 * ty.bytes());
     check_code_segment(cx, cs);
     let target = cx.zext(target, cx.b.table().addr_type());
-    release(cx, 3 * ty.bytes());
+    if cx.mode == Mode::Long {
+        let sp = load_above(cx, ty, 3 * ty.bytes());
+        let ss = load_above(cx, Type::I16, 4 * ty.bytes());
+        check_selector(cx, ss, selector::USER_DS);
+        let sp = cx.zext(sp, Type::I64);
+        cx.b.set(ESP, sp);
+    } else {
+        release(cx, 3 * ty.bytes());
+    }
     set_eflags_image(cx, image);
     cx.exit(ExitKind::Indirect { target });
 }
@@ -148,6 +163,7 @@ impl Far {
             _ => match insn.code() {
                 Code::Jmp_m1616 | Code::Call_m1616 => Some(Far::Memory(Type::I16)),
                 Code::Jmp_m1632 | Code::Call_m1632 => Some(Far::Memory(Type::I32)),
+                Code::Jmp_m1664 | Code::Call_m1664 => Some(Far::Memory(Type::I64)),
                 _ => None,
             },
         }
@@ -170,9 +186,18 @@ impl Far {
     }
 }
 
-/// Raises #GP unless the selector (16 bits) is that of 32-bit user code: no other code segment can be entered.
+/// Raises #GP unless the selector (16 bits) is that of user code in this mode: no other code segment can be entered.
 fn check_code_segment(cx: &mut Lifter<'_>, selector: Value) {
-    let user = cx.b.iconst(Type::I16, u64::from(selector::USER32_CS));
+    let user = match cx.mode {
+        Mode::Protected32 => selector::USER32_CS,
+        Mode::Long => selector::USER64_CS,
+    };
+    check_selector(cx, selector, user);
+}
+
+/// Raises #GP unless the selector (16 bits) is that one.
+fn check_selector(cx: &mut Lifter<'_>, selector: Value, wanted: u32) {
+    let user = cx.b.iconst(Type::I16, u64::from(wanted));
     let difference = cx.b.bin(Op::Sub, selector, user);
     let flags = cx.b.flags(difference);
     cx.raise_if(Cond::Ne, flags, exception::GP, 0);
@@ -184,6 +209,8 @@ fn counter_type(code: Code) -> Type {
     match code {
         C::Loop_rel8_16_CX | C::Loop_rel8_32_CX | C::Loope_rel8_16_CX | C::Loope_rel8_32_CX => Type::I16,
         C::Loopne_rel8_16_CX | C::Loopne_rel8_32_CX | C::Jcxz_rel8_16 | C::Jcxz_rel8_32 => Type::I16,
+        C::Loop_rel8_16_RCX | C::Loop_rel8_64_RCX | C::Loope_rel8_16_RCX | C::Loope_rel8_64_RCX => Type::I64,
+        C::Loopne_rel8_16_RCX | C::Loopne_rel8_64_RCX | C::Jrcxz_rel8_16 | C::Jrcxz_rel8_64 => Type::I64,
         _ => Type::I32,
     }
 }
@@ -207,7 +234,7 @@ pub(super) fn loop_(cx: &mut Lifter<'_>, also: Option<Cond>) {
     branch(cx, Cond::Ne, taken);
 }
 
-/// `jcxz`, `jecxz`.
+/// `jcxz`, `jecxz`, `jrcxz`.
 pub(super) fn jump_count_zero(cx: &mut Lifter<'_>) {
     let counter = cx.gpr_part(ECX, counter_type(cx.insn.code()));
     let flags = cx.test_zero(counter);

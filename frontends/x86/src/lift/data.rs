@@ -1,6 +1,6 @@
 //! Moves, extensions, exchanges, conditional moves and sets.
 
-use super::operand::is_segment;
+use super::operand::{is_segment, type_of_bytes};
 use super::{Lifter, segment};
 use crate::exception;
 use crate::state::{EAX, EBX, EDX};
@@ -23,7 +23,7 @@ pub(super) fn mov(cx: &mut Lifter<'_>) {
     }
     let v = cx.read_op(1);
     // A selector is zero-extended to a register, but stored in 16 bits.
-    let v = if is_segment(src) { cx.zext(v, cx.op_type(0)) } else { v };
+    let v = if is_segment(src) && cx.is_reg(0) { cx.zext(v, cx.op_type(0)) } else { v };
     cx.write_op(0, v);
 }
 
@@ -34,7 +34,7 @@ fn is_privileged(r: Register) -> bool {
         .any(|(first, last)| (first..=last).contains(&r))
 }
 
-/// `movzx`, `movsx`.
+/// `movzx`, `movsx`, `movsxd`.
 pub(super) fn extend(cx: &mut Lifter<'_>, signed: bool) {
     let ty = cx.op_type(0);
     let v = if cx.is_mem(1) {
@@ -51,16 +51,18 @@ pub(super) fn extend(cx: &mut Lifter<'_>, signed: bool) {
 /// `lea`: the offset, without the segment's base.
 pub(super) fn lea(cx: &mut Lifter<'_>) {
     let tree = cx.memory_offset();
-    let addr_ty = cx.b.table().addr_type();
-    let offset = if tree.base.is_none() && tree.index.is_none() {
-        cx.b.iconst(addr_ty, tree.disp as u64)
+    let ty = cx.op_type(0);
+    let v = if tree.base.is_none() && tree.index.is_none() {
+        cx.b.iconst(ty, tree.disp as u64)
     } else if tree.disp == 0 && tree.index.is_none() {
-        tree.base
+        match cx.b.region().const_bits(tree.base) {
+            Some(bits) => cx.b.iconst(ty, bits),
+            None => cx.narrow(tree.base, ty),
+        }
     } else {
         let tree = cx.b.addr(tree);
-        cx.b.lea(addr_ty, tree)
+        cx.b.lea(ty, tree)
     };
-    let v = cx.narrow(offset, cx.op_type(0));
     cx.write_op(0, v);
 }
 
@@ -79,15 +81,15 @@ pub(super) fn xchg(cx: &mut Lifter<'_>) {
     cx.write_op(1, a);
 }
 
-/// `cbw`, `cwde`: sign-extends the accumulator's half.
+/// `cbw`, `cwde`, `cdqe`: sign-extends the accumulator's half.
 pub(super) fn sign_extend_acc(cx: &mut Lifter<'_>, from: Type) {
-    let to = if from == Type::I8 { Type::I16 } else { Type::I32 };
+    let to = type_of_bytes(2 * from.bytes());
     let half = cx.gpr_part(EAX, from);
     let v = cx.sext(half, to);
     cx.set_gpr_part(EAX, v);
 }
 
-/// `cwd`, `cdq`: fills the data register with the accumulator's sign.
+/// `cwd`, `cdq`, `cqo`: fills the data register with the accumulator's sign.
 pub(super) fn spread_sign(cx: &mut Lifter<'_>, ty: Type) {
     let acc = cx.gpr_part(EAX, ty);
     let count = cx.b.iconst(Type::I8, u64::from(ty.bits() - 1));
@@ -101,9 +103,10 @@ pub(super) fn xlat(cx: &mut Lifter<'_>) {
     let al = cx.gpr_part(EAX, Type::I8);
     let index = cx.zext(al, addr_ty);
     let seg = cx.segment_base(cx.insn.memory_segment());
-    let addr = if cx.insn.memory_base() == Register::BX {
-        let bx = cx.gpr_part(EBX, Type::I16);
-        let al = cx.narrow(index, Type::I16);
+    let width = cx.address_width();
+    let addr = if cx.has_narrow_address() {
+        let bx = cx.gpr_part(EBX, width);
+        let al = cx.narrow(index, width);
         let sum = cx.b.bin(Op::Add, bx, al);
         let base = cx.zext(sum, addr_ty);
         Addr { seg, ..Addr::base(base) }

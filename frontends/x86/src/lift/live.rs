@@ -91,6 +91,7 @@ fn effect(insn: &Instruction) -> Option<Effect> {
         M::Add | M::Sub | M::And | M::Or | M::Xor | M::Cmp | M::Test | M::Neg => (none, all),
         M::Xadd | M::Cmpxchg | M::Mul | M::Imul | M::Bsf | M::Bsr => (none, all),
         M::Comiss | M::Comisd | M::Ucomiss | M::Ucomisd | M::Popcnt => (none, all),
+        M::Ptest | M::Lzcnt | M::Tzcnt | M::Andn | M::Blsi | M::Blsmsk | M::Blsr | M::Bzhi | M::Bextr => (none, all),
         M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip => (none, all),
         M::Adc | M::Sbb => (carry, all),
         M::Inc | M::Dec => (none, all - carry),
@@ -100,6 +101,8 @@ fn effect(insn: &Instruction) -> Option<Effect> {
         M::Rol | M::Ror if counts_by_constant(insn, 1) => (none, carry | FlagSet::O),
         // A count of zero would keep the flags.
         M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Shld | M::Shrd => (none, none),
+        M::Adcx => (carry, carry),
+        M::Adox => (FlagSet::O, FlagSet::O),
         M::Rcl | M::Rcr => (carry, none),
         M::Stc | M::Clc => (none, carry),
         M::Cmc => (carry, carry),
@@ -127,5 +130,10 @@ fn is_zeros(insn: &Instruction) -> bool {
 }
 
 fn counts_by_constant(insn: &Instruction, operand: u32) -> bool {
-    insn.op_kind(operand) != OpKind::Register && insn.try_immediate(operand).is_ok_and(|n| n & 0x1f != 0)
+    let bytes = match insn.op0_kind() {
+        OpKind::Register => insn.op0_register().size(),
+        _ => insn.memory_size().size(),
+    };
+    let mask = if bytes == 8 { 0x3f } else { 0x1f };
+    insn.op_kind(operand) != OpKind::Register && insn.try_immediate(operand).is_ok_and(|n| n & mask != 0)
 }

@@ -3,7 +3,7 @@
 use super::Lifter;
 use super::simd::{source, vector_type};
 use super::x87;
-use crate::{helpers, state};
+use crate::state;
 use iced_x86::{Instruction, Mnemonic, OpKind};
 use isamorph_ir::{Addr, Lane, Op, Type, Value, X87Op};
 
@@ -66,7 +66,11 @@ fn to_integers(cx: &mut Lifter<'_>, insn: &Instruction, op: Op, lane: Lane) {
 fn masked_store(cx: &mut Lifter<'_>, insn: &Instruction) {
     let (data, mask) = (cx.reg(insn.op1_register()), cx.reg(insn.op2_register()));
     let bits = cx.b.vec_to(Op::VMoveMask, Type::I32, Lane::I8, &[mask], 0);
-    let width = if insn.op0_kind() == OpKind::MemorySegDI { Type::I16 } else { cx.b.table().addr_type() };
+    let width = match insn.op0_kind() {
+        OpKind::MemorySegDI => Type::I16,
+        OpKind::MemorySegEDI => Type::I32,
+        _ => Type::I64,
+    };
     let offset = cx.gpr_part(state::EDI, width);
     let base = cx.zext(offset, cx.b.table().addr_type());
     let seg = cx.segment_base(insn.memory_segment());
@@ -85,5 +89,5 @@ fn masked_piece(cx: &mut Lifter<'_>, at: Addr, data: Value, bits: Value) {
     let ty = cx.b.table().addr_type();
     let addr = cx.b.lea(ty, index);
     let data = cx.b.convert(Op::VToInt, Type::I64, &[data]);
-    cx.call(helpers::MASKED_STORE, Type::None, &[addr, data, bits]);
+    cx.masked_store(addr, data, bits);
 }

@@ -6,12 +6,15 @@
 mod alu;
 mod bcd;
 mod bits;
+mod bmi;
 mod control;
 mod data;
+mod extended;
 mod live;
 mod mmx;
 mod muldiv;
 pub(crate) mod operand;
+mod packed;
 mod segment;
 mod shift;
 mod simd;
@@ -22,10 +25,22 @@ mod system;
 mod x87;
 
 use crate::decode::{MAX_LEN, Mode, Next, walk};
+use crate::model::{Feature, FeatureSet};
 use crate::{coverage, exception, state};
 use iced_x86::{Instruction, Mnemonic};
 use isamorph_guest::{CodeSource, FetchFault, Limits};
 use isamorph_ir::{AtomicOp, Builder, Cond, ExitKind, Op, Region, Type, Value};
+
+/// What of the processor decides the meaning of code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Processor {
+    /// Its mode.
+    pub(crate) mode: Mode,
+    /// What it has.
+    pub(crate) features: FeatureSet,
+    /// Index of its model.
+    pub(crate) model: u32,
+}
 
 /// The instruction being lifted, and what the families need to lift it.
 pub(crate) struct Lifter<'r> {
@@ -39,6 +54,8 @@ pub(crate) struct Lifter<'r> {
     pub(crate) next: u64,
     /// The processor's mode.
     pub(crate) mode: Mode,
+    /// The processor.
+    pub(crate) processor: Processor,
     /// The address index of the memory operand, once it was asked for.
     ea: Option<u32>,
     /// Parts of registers that were taken last: full value, type, bit offset, part. A region is one block, so that they
@@ -51,10 +68,12 @@ pub(crate) struct Lifter<'r> {
 }
 
 impl<'r> Lifter<'r> {
-    fn new(region: &'r mut Region, pc: u64, mode: Mode) -> Self {
-        let b = Builder::new(region, &state::I386, pc);
+    fn new(region: &'r mut Region, pc: u64, processor: Processor) -> Self {
+        let mode = processor.mode;
+        let b = Builder::new(region, state::table(mode), pc);
         let parts = [(Value::NONE, Type::None, 0, Value::NONE); 4];
-        Lifter { b, insn: Instruction::default(), pc, next: pc, mode, ea: None, parts, mmx_ready: false, done: false }
+        let insn = Instruction::default();
+        Lifter { b, insn, pc, next: pc, mode, processor, ea: None, parts, mmx_ready: false, done: false }
     }
     /// Lifts one instruction; false if no family knows it (the region then ends with #UD).
     fn step(&mut self, insn: &Instruction) -> bool {
@@ -69,7 +88,7 @@ impl<'r> Lifter<'r> {
             self.raise(if too_long { exception::GP } else { exception::UD }, 0);
             return true;
         }
-        let known = dispatch(self, insn);
+        let known = (self.processor.features.allows(insn) || is_reinterpreted(insn)) && dispatch(self, insn);
         if !known {
             self.raise(exception::UD, 0);
         }
@@ -82,11 +101,12 @@ impl<'r> Lifter<'r> {
 pub(crate) fn lift_region(
     region: &mut Region,
     pc: u64,
-    mode: Mode,
+    processor: Processor,
     code: &dyn CodeSource,
     limits: Limits,
 ) -> Result<(), FetchFault> {
-    let mut cx = Lifter::new(region, pc, mode);
+    let mode = processor.mode;
+    let mut cx = Lifter::new(region, pc, processor);
     let mut count = 0;
     let walked = walk(code, mode, pc, |insn| {
         if !cx.step(insn) {
@@ -117,7 +137,7 @@ pub(crate) fn lift_region(
 }
 
 /// Whether a lift of that encoding succeeds.
-pub(crate) fn is_lifted(bytes: &[u8]) -> bool {
+pub(crate) fn is_lifted(mode: Mode, bytes: &[u8]) -> bool {
     struct Bytes<'a>(&'a [u8]);
     impl CodeSource for Bytes<'_> {
         fn fetch(&self, pc: u64, out: &mut [u8]) -> usize {
@@ -128,13 +148,19 @@ pub(crate) fn is_lifted(bytes: &[u8]) -> bool {
         }
     }
     let mut region = Region::default();
-    let mut cx = Lifter::new(&mut region, 0, Mode::Protected32);
+    let mut cx = Lifter::new(&mut region, 0, Processor { mode, features: FeatureSet::ALL, model: 0 });
     let mut lifted = false;
-    let walked = walk(&Bytes(bytes), Mode::Protected32, 0, |insn| {
+    let walked = walk(&Bytes(bytes), mode, 0, |insn| {
         lifted = !insn.is_invalid() && cx.step(insn);
         Next::Stop
     });
     walked.is_ok() && lifted
+}
+
+/// Instructions that are others to a processor without their feature: the F3 prefix of `lzcnt` and `tzcnt` is ignored
+/// (SDM vol. 2, LZCNT, TZCNT).
+fn is_reinterpreted(insn: &Instruction) -> bool {
+    matches!(insn.mnemonic(), Mnemonic::Lzcnt | Mnemonic::Tzcnt)
 }
 
 /// Finds the family of an instruction; false if there is none.
@@ -146,6 +172,8 @@ fn dispatch(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
         || movement(cx, insn.mnemonic())
         || control(cx, insn.mnemonic())
         || system::lift(cx, insn.mnemonic())
+        || extended::lift(cx, insn.mnemonic())
+        || bmi::lift(cx, insn.mnemonic())
         || simd::lift_simd(cx, insn)
 }
 
@@ -168,7 +196,8 @@ fn arithmetic(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Not => alu::complement(cx),
         M::Xadd => alu::xadd(cx),
         M::Cmpxchg => alu::cmpxchg(cx),
-        M::Cmpxchg8b => alu::cmpxchg8b(cx),
+        M::Cmpxchg8b => alu::cmpxchg_pair(cx, Type::I32),
+        M::Cmpxchg16b => alu::cmpxchg_pair(cx, Type::I64),
         M::Shl | M::Sal => shift::shift(cx, Op::Shl),
         M::Shr => shift::shift(cx, Op::Shr),
         M::Sar => shift::shift(cx, Op::Sar),
@@ -186,9 +215,11 @@ fn arithmetic(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Bts => bits::test(cx, Op::Bts),
         M::Btr => bits::test(cx, Op::Btr),
         M::Btc => bits::test(cx, Op::Btc),
-        // Without the feature, the F3 prefix of lzcnt and tzcnt is ignored (SDM vol. 2, LZCNT, TZCNT).
+        M::Tzcnt if cx.processor.features.has(Feature::Bmi1) => bits::count(cx, Op::Tzcnt),
+        M::Lzcnt if cx.processor.features.has(Feature::Lzcnt) => bits::count(cx, Op::Lzcnt),
         M::Bsf | M::Tzcnt => bits::scan(cx, Op::Bsf),
         M::Bsr | M::Lzcnt => bits::scan(cx, Op::Bsr),
+        M::Popcnt => bits::count(cx, Op::Popcnt),
         M::Bswap => bits::bswap(cx),
         M::Daa | M::Das | M::Aaa | M::Aas => bcd::adjust(cx, m),
         M::Aam => bcd::aam(cx),
@@ -209,8 +240,10 @@ fn movement(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Xchg => data::xchg(cx),
         M::Cbw => data::sign_extend_acc(cx, Type::I8),
         M::Cwde => data::sign_extend_acc(cx, Type::I16),
+        M::Cdqe => data::sign_extend_acc(cx, Type::I32),
         M::Cwd => data::spread_sign(cx, Type::I16),
         M::Cdq => data::spread_sign(cx, Type::I32),
+        M::Cqo => data::spread_sign(cx, Type::I64),
         M::Xlatb => data::xlat(cx),
         M::Lahf => data::lahf(cx),
         M::Sahf => data::sahf(cx),
@@ -219,8 +252,8 @@ fn movement(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Pop => stack::pop(cx),
         M::Pusha | M::Pushad => stack::push_all(cx),
         M::Popa | M::Popad => stack::pop_all(cx),
-        M::Pushf | M::Pushfd => stack::pushf(cx),
-        M::Popf | M::Popfd => stack::popf(cx),
+        M::Pushf | M::Pushfd | M::Pushfq => stack::pushf(cx),
+        M::Popf | M::Popfd | M::Popfq => stack::popf(cx),
         M::Enter => stack::enter(cx),
         M::Leave => stack::leave(cx),
         M::Lds => segment::load_far(cx, iced_x86::Register::DS),
@@ -245,11 +278,11 @@ fn control(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Call => control::call(cx),
         M::Ret => control::ret(cx),
         M::Retf => control::ret_far(cx),
-        M::Iret | M::Iretd => control::iret(cx),
+        M::Iret | M::Iretd | M::Iretq => control::iret(cx),
         M::Loop => control::loop_(cx, None),
         M::Loope => control::loop_(cx, Some(Cond::E)),
         M::Loopne => control::loop_(cx, Some(Cond::Ne)),
-        M::Jcxz | M::Jecxz => control::jump_count_zero(cx),
+        M::Jcxz | M::Jecxz | M::Jrcxz => control::jump_count_zero(cx),
         _ if cx.insn.is_jcc_short_or_near() => match condition(&cx.insn) {
             Some(cond) => control::jcc(cx, cond),
             None => return false,

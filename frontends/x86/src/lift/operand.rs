@@ -1,7 +1,8 @@
 //! Operands: registers, immediates, effective addresses; the services that every instruction family uses.
 
 use super::Lifter;
-use crate::state;
+use crate::decode::Mode;
+use crate::{helpers, state};
 use iced_x86::{Instruction, OpKind, Register};
 use isamorph_ir::{Addr, Cond, ExceptionCode, ExitKind, HelperId, MemAttr, Op, RegId, Type, Value};
 
@@ -30,9 +31,10 @@ const GPRS: [GprRun; 6] = [
 ];
 
 /// The other registers of the state: first, last, row of the first.
-const OTHERS: [(Register, Register, RegId); 3] = [
+const OTHERS: [(Register, Register, RegId); 4] = [
     (Register::ES, Register::GS, state::ES),
     (Register::XMM0, Register::XMM7, state::XMM0),
+    (Register::XMM8, Register::XMM15, state::XMM8),
     (Register::MM0, Register::MM7, state::MM0),
 ];
 
@@ -43,7 +45,7 @@ fn in_run(r: Register, first: Register, last: Register) -> bool {
 /// Finds the place of a general-purpose register.
 pub(crate) fn gpr(r: Register) -> Option<Gpr> {
     let (first, _, number, ty, bit) = GPRS.into_iter().find(|run| in_run(r, run.0, run.1))?;
-    Some(Gpr { reg: RegId(r as u16 - first as u16 + number), ty, bit })
+    Some(Gpr { reg: state::gpr(r as u16 - first as u16 + number), ty, bit })
 }
 
 /// The row of a segment, vector, or MMX register.
@@ -94,16 +96,10 @@ impl Lifter<'_> {
         self.parts[0] = (full, ty, bit, v);
         v
     }
-    /// Writes a general-purpose, vector or MMX register; parts are put into the full register.
+    /// Writes a general-purpose, vector or MMX register.
     pub(crate) fn set_reg(&mut self, r: Register, v: Value) {
         if let Some(g) = gpr(r) {
-            let v = if g.ty == self.b.table().def(g.reg).ty {
-                v
-            } else {
-                let full = self.b.get(g.reg);
-                self.b.insert(full, v, g.bit)
-            };
-            self.b.set(g.reg, v);
+            self.set_part(g.reg, v, g.bit);
         } else if let Some(row) = other_reg(r) {
             self.b.set(row, v);
         }
@@ -113,16 +109,30 @@ impl Lifter<'_> {
         let full = self.b.get(number);
         self.part(full, ty, 0)
     }
+    /// The low part of type `ty` of a general-purpose register.
+    pub(crate) fn gpr_part_of(&mut self, r: Register, ty: Type) -> Value {
+        match gpr(r) {
+            Some(g) => self.gpr_part(g.reg, ty),
+            None => self.b.iconst(ty, 0),
+        }
+    }
     /// Writes the low part of a general-purpose register.
     pub(crate) fn set_gpr_part(&mut self, number: RegId, v: Value) {
-        let ty = self.b.ty(v);
-        let v = if ty == self.b.table().def(number).ty {
-            v
-        } else {
-            let full = self.b.get(number);
-            self.b.insert(full, v, 0)
+        self.set_part(number, v, 0);
+    }
+    /// Writes a part of a general-purpose register: 32-bit results are zero-extended, narrower ones put into the full
+    /// register (SDM vol. 1, 3.4.1.1).
+    fn set_part(&mut self, reg: RegId, v: Value, bit: u32) {
+        let full_ty = self.b.table().def(reg).ty;
+        let v = match self.b.ty(v) {
+            ty if ty == full_ty => v,
+            Type::I32 => self.zext(v, full_ty),
+            _ => {
+                let full = self.b.get(reg);
+                self.b.insert(full, v, bit)
+            }
         };
-        self.b.set(number, v);
+        self.b.set(reg, v);
     }
     /// The arithmetic flags.
     pub(crate) fn flags(&mut self) -> Value {
@@ -238,17 +248,28 @@ impl Lifter<'_> {
         let seg = self.segment_base(self.insn.memory_segment());
         Addr { seg, ..self.memory_offset() }
     }
+    /// The width of the memory operand's address: that of its registers, or of its displacement.
+    pub(crate) fn address_width(&self) -> Type {
+        address_type(&self.insn).unwrap_or(match self.insn.memory_displ_size() {
+            2 => Type::I16,
+            4 => Type::I32,
+            _ => self.b.table().addr_type(),
+        })
+    }
     /// Whether addresses of this instruction are narrower than those of the guest.
     pub(crate) fn has_narrow_address(&self) -> bool {
-        match address_type(&self.insn) {
-            Some(width) => width != self.b.table().addr_type(),
-            None => self.insn.memory_displ_size() == 2,
-        }
+        self.address_width() != self.b.table().addr_type()
     }
     /// The offset part of the memory operand's address, which is what `lea` gives.
     pub(crate) fn memory_offset(&mut self) -> Addr {
         let insn = self.insn;
-        if address_type(&insn).is_some() && self.has_narrow_address() {
+        if insn.is_ip_rel_memory_operand() {
+            return self.constant_address(insn.ip_rel_memory_address());
+        }
+        if address_type(&insn).is_none() {
+            return self.constant_address(insn.memory_displacement64());
+        }
+        if self.has_narrow_address() {
             return Addr::base(self.narrow_address(&insn));
         }
         let part = |cx: &mut Self, r| if r == Register::None { Value::NONE } else { cx.reg(r) };
@@ -256,6 +277,17 @@ impl Lifter<'_> {
         let index = part(self, insn.memory_index());
         let scale = insn.memory_index_scale().trailing_zeros() as u8;
         Addr { base, index, scale, disp: insn.memory_displacement32() as i32, seg: Value::NONE }
+    }
+    /// A known address: a displacement where it is one, else a constant base.
+    fn constant_address(&mut self, addr: u64) -> Addr {
+        let addr_ty = self.b.table().addr_type();
+        let disp = addr as i32;
+        let (base, disp) = if disp as u64 & addr_ty.mask() == addr & addr_ty.mask() {
+            (Value::NONE, disp)
+        } else {
+            (self.b.iconst(addr_ty, addr), 0)
+        };
+        Addr { disp, ..Addr::base(base) }
     }
     /// An address of a narrower width than the guest's wraps at that width, then zero-extends (SDM vol. 1, 3.7.5).
     fn narrow_address(&mut self, insn: &Instruction) -> Value {
@@ -329,6 +361,14 @@ impl Lifter<'_> {
         self.mmx_ready = false;
         v
     }
+    /// Stores the bytes of a 64-bit value whose bits in `mask` are set.
+    pub(crate) fn masked_store(&mut self, addr: Value, data: Value, mask: Value) {
+        let helper = match self.mode {
+            Mode::Protected32 => helpers::MASKED_STORE,
+            Mode::Long => helpers::LONG_MASKED_STORE,
+        };
+        self.call(helper, Type::None, &[addr, data, mask]);
+    }
     /// Flags of `v` compared with zero.
     pub(crate) fn test_zero(&mut self, v: Value) -> Value {
         let t = self.b.bin(Op::And, v, v);
@@ -336,7 +376,7 @@ impl Lifter<'_> {
     }
 }
 
-/// The width of a memory operand's address: that of its registers; nothing if it is only a displacement.
+/// The width of the registers of a memory operand's address; nothing if it is only a displacement.
 fn address_type(insn: &Instruction) -> Option<Type> {
     let part = |r: Register| gpr(r).map(|g| g.ty);
     part(insn.memory_base()).or_else(|| part(insn.memory_index()))

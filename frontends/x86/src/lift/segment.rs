@@ -33,5 +33,5 @@ pub(super) fn far_pointer(cx: &mut Lifter<'_>, ty: Type) -> (Value, Value) {
 pub(super) fn read(cx: &mut Lifter<'_>, segment: Register, ty: Type) -> Value {
     let row = isamorph_ir::RegId(state::ES.0 + segment as u16 - Register::ES as u16);
     let selector = cx.b.get(row);
-    cx.narrow(selector, ty)
+    if ty == Type::I64 { cx.zext(selector, ty) } else { cx.narrow(selector, ty) }
 }

@@ -20,10 +20,10 @@ fn count_and_flags(cx: &mut Lifter<'_>, operand: u32, rotate: bool) -> Option<(V
     Some((cx.b.iconst(Type::I8, count), flags))
 }
 
-/// What a shift by a constant zero leaves: the access to memory.
+/// What a shift by a constant zero leaves: the access to memory, the extension of a 32-bit register.
 fn untouched(cx: &mut Lifter<'_>) {
-    if cx.is_mem(0) {
-        let v = cx.read_op(0);
+    let v = cx.read_op(0);
+    if cx.is_mem(0) || cx.b.ty(v) == Type::I32 {
         cx.write_op(0, v);
     }
 }

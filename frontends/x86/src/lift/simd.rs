@@ -4,9 +4,9 @@
 //! serves the MMX and the SSE form, because the type of the values, not the op, tells the width. Reading or writing an
 //! MMX register implies the transition of the x87 unit to MMX (SDM vol. 1, 9.5); whoever executes the IR does it.
 
-use super::{Lifter, mmx, sse, x87};
+use super::{Lifter, mmx, packed, sse, x87};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
-use isamorph_ir::{Lane, MemAttr, Op, Type, Value};
+use isamorph_ir::{Lane, MemAttr, Op, Rounding, Type, Value};
 
 /// Lifts a SIMD or x87 instruction; `false` if it is none, or one that has no lifting. String instructions, two of
 /// which share their mnemonics with scalar double-precision ones, must not come here.
@@ -16,7 +16,7 @@ pub(crate) fn lift_simd(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
         lift_family(cx, insn, row);
         return true;
     }
-    sse::lift(cx, insn) || mmx::lift(cx, insn) || x87::lift(cx, insn)
+    sse::lift(cx, insn) || packed::lift(cx, insn) || mmx::lift(cx, insn) || x87::lift(cx, insn)
 }
 
 /// How the operands of an instruction become those of its op; `dst` is the first operand, `src` the second.
@@ -32,6 +32,8 @@ enum Shape {
     UnaryImm,
     /// `dst = op(src, src)`: packed forms of ops that take the other lanes of scalar forms from their first operand.
     Packed,
+    /// `dst = op(src, src, imm8)`, likewise.
+    PackedImm,
     /// `dst = op(dst, src)` with a count in a vector, or the op's immediate form of it.
     Shift,
 }
@@ -66,7 +68,8 @@ families! {
         Psubsb VSubSatS I8; Psubsw VSubSatS I16; Psubusb VSubSatU I8; Psubusw VSubSatU I16;
         Pmullw VMulLo I16; Pmulld VMulLo I32; Pmulhw VMulHiS I16; Pmulhuw VMulHiU I16;
         Pmuludq VMulWideU I32; Pmaddwd VMulAddS I16; Psadbw VSadU I8;
-        Pavgb VAvgU I8; Pavgw VAvgU I16;
+        Pavgb VAvgU I8; Pavgw VAvgU I16; Pmuldq VMulWideS I32; Pmulhrsw VMulHiRound I16; Pmaddubsw VMulAddUS I8;
+        Phaddw VPairAdd I16; Phaddd VPairAdd I32; Pshufb VShufBytes I8;
         Pminsb VMinS I8; Pminsw VMinS I16; Pminsd VMinS I32; Pminub VMinU I8; Pminuw VMinU I16; Pminud VMinU I32;
         Pmaxsb VMaxS I8; Pmaxsw VMaxS I16; Pmaxsd VMaxS I32; Pmaxub VMaxU I8; Pmaxuw VMaxU I16; Pmaxud VMaxU I32;
         Pcmpeqb VCmpEq I8; Pcmpeqw VCmpEq I16; Pcmpeqd VCmpEq I32; Pcmpeqq VCmpEq I64;
@@ -88,20 +91,29 @@ families! {
         Maxps FMax F32; Maxpd FMax F64; Maxss FMax S32; Maxsd FMax S64;
         Sqrtss FSqrt S32; Sqrtsd FSqrt S64; Rcpss FRcp S32; Rsqrtss FRsqrt S32;
         Cvtss2sd FCvtLane S32; Cvtsd2ss FCvtLane S64;
+        Haddps FPairAdd F32; Haddpd FPairAdd F64; Addsubps FAddSub F32; Addsubpd FAddSub F64;
+        // Cryptography.
+        Aesenc AesEnc I8; Aesenclast AesEncLast I8; Aesdec AesDec I8; Aesdeclast AesDecLast I8;
+    }
+    PackedImm {
+        Roundps FRoundInt F32; Roundpd FRoundInt F64;
     }
     Packed {
         Sqrtps FSqrt F32; Sqrtpd FSqrt F64; Rcpps FRcp F32; Rsqrtps FRsqrt F32;
     }
     BinaryImm {
         Shufps VShuffle2 F32; Shufpd VShuffle2 F64;
+        Roundss FRoundInt S32; Roundsd FRoundInt S64; Pclmulqdq ClMul I8;
         Cmpps FCmpMask F32; Cmppd FCmpMask F64; Cmpss FCmpMask S32; Cmpsd FCmpMask S64;
     }
     Unary {
+        Pabsb VAbs I8; Pabsw VAbs I16; Pabsd VAbs I32; Aesimc AesImc I8;
         Cvtdq2ps FFromIntPacked F32; Cvtdq2pd FFromIntPacked F64; Cvtps2pd FCvtPacked F32; Cvtpd2ps FCvtPacked F64;
         Cvtps2dq FToIntPacked F32; Cvtpd2dq FToIntPacked F64;
         Cvttps2dq FToIntPackedTrunc F32; Cvttpd2dq FToIntPackedTrunc F64;
     }
     UnaryImm {
+        Aeskeygenassist AesKeygen I8;
         Pshufd VShuffle I32; Pshufw VShuffle I16; Pshuflw VShuffleLo I8; Pshufhw VShuffleHi I8;
     }
     Shift {
@@ -125,16 +137,15 @@ fn lift_family(cx: &mut Lifter<'_>, insn: &Instruction, row: Family) {
             let src = source(cx, insn, ty);
             let old = cx.reg(dst);
             let imm = match (shape, op) {
-                // The other bits of a comparison's predicate are reserved, and ignored (SDM vol. 2, CMPPS).
-                (_, Op::FCmpMask) => imm & 7,
-                (Shape::BinaryImm, _) => imm,
+                (Shape::BinaryImm, _) => small_immediate(op, imm),
                 _ => 0,
             };
             cx.b.vec(op, lane, &[old, src], imm)
         }
-        Shape::Packed => {
+        Shape::Packed | Shape::PackedImm => {
             let src = source(cx, insn, ty);
-            cx.b.vec(op, lane, &[src, src], 0)
+            let imm = if shape == Shape::PackedImm { small_immediate(op, imm) } else { 0 };
+            cx.b.vec(op, lane, &[src, src], imm)
         }
         Shape::Unary | Shape::UnaryImm => {
             let src = source(cx, insn, ty);
@@ -142,6 +153,19 @@ fn lift_family(cx: &mut Lifter<'_>, insn: &Instruction, row: Family) {
         }
     };
     cx.set_reg(dst, result);
+}
+
+/// The immediate as the op has it: other bits are reserved, and ignored.
+fn small_immediate(op: Op, imm: u32) -> u32 {
+    match op {
+        // The predicate (SDM vol. 2, CMPPS).
+        Op::FCmpMask => imm & 7,
+        // The mode, or bit 2 for that of MXCSR, whatever the mode; bit 3 to not report inexact results (table 4-17).
+        Op::FRoundInt if imm & 4 != 0 => imm & 8 | Rounding::Current as u32,
+        Op::FRoundInt => imm & 11,
+        Op::ClMul => imm & 0x11,
+        _ => imm,
+    }
 }
 
 /// The immediate form of a shift, with the count reduced to the smallest one that has the same effect.

@@ -1,17 +1,17 @@
 //! SSE instructions that are more than one op: moves of parts, conversions to and from integers, comparisons into
-//! flags, horizontal arithmetic, the control register. MMX forms of the same instructions come along where the type
+//! flags, the control register. MMX forms of the same instructions come along where the type
 //! of the operand is the only difference.
 
 use super::Lifter;
 use super::operand::gpr;
 use super::simd::{Alignment, load, source, store, vector_type};
-use crate::{exception, helpers, state};
+use crate::{exception, state};
 use iced_x86::{Instruction, Mnemonic, Register};
-use isamorph_ir::{Cond, HelperId, Lane, Op, Type, Value};
+use isamorph_ir::{Cond, Lane, Op, Type, Value};
 
 /// Lifts the instruction if it is one of these.
 pub(super) fn lift(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
-    moves(cx, insn) || lanes(cx, insn) || scalars(cx, insn) || horizontal(cx, insn) || control(cx, insn)
+    moves(cx, insn) || lanes(cx, insn) || scalars(cx, insn) || control(cx, insn)
 }
 
 // ---- moves
@@ -136,9 +136,11 @@ fn lanes(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
         M::Pextrb => extract(cx, insn, Lane::I8),
         M::Pextrw => extract(cx, insn, Lane::I16),
         M::Pextrd | M::Extractps => extract(cx, insn, Lane::I32),
+        M::Pextrq => extract(cx, insn, Lane::I64),
         M::Pinsrb => insert(cx, insn, Lane::I8),
         M::Pinsrw => insert(cx, insn, Lane::I16),
         M::Pinsrd => insert(cx, insn, Lane::I32),
+        M::Pinsrq => insert(cx, insn, Lane::I64),
         _ => return false,
     }
     true
@@ -158,7 +160,8 @@ fn selected(insn: &Instruction, ty: Type, lane: Lane) -> u32 {
 fn extract(cx: &mut Lifter<'_>, insn: &Instruction, lane: Lane) {
     let src = insn.op1_register();
     let value = cx.reg(src);
-    let element = cx.b.vec_to(Op::VExtract, Type::I32, lane, &[value], selected(insn, vector_type(src), lane));
+    let ty = if lane == Lane::I64 { Type::I64 } else { Type::I32 };
+    let element = cx.b.vec_to(Op::VExtract, ty, lane, &[value], selected(insn, vector_type(src), lane));
     if cx.is_mem(0) {
         store(cx, insn, element, Alignment::Any);
     } else {
@@ -227,58 +230,7 @@ fn compare(cx: &mut Lifter<'_>, insn: &Instruction, op: Op, lane: Lane) {
     cx.set_flags(flags);
 }
 
-// ---- SSE3 arithmetic
-
-fn horizontal(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
-    use Mnemonic as M;
-    match insn.mnemonic() {
-        M::Haddps => pairs(cx, insn, Op::FAdd, Lane::F32),
-        M::Haddpd => pairs(cx, insn, Op::FAdd, Lane::F64),
-        M::Hsubps => pairs(cx, insn, Op::FSub, Lane::F32),
-        M::Hsubpd => pairs(cx, insn, Op::FSub, Lane::F64),
-        M::Addsubps => alternate(cx, insn, Lane::F32),
-        M::Addsubpd => alternate(cx, insn, Lane::F64),
-        _ => return false,
-    }
-    true
-}
-
-/// The even or the odd lanes of `a` in the low half, those of `b` in the high half.
-fn every_other(cx: &mut Lifter<'_>, lane: Lane, a: Value, b: Value, odd: bool) -> Value {
-    let selector = match (lane, odd) {
-        (Lane::F32, false) => 0b10_00_10_00,
-        (Lane::F32, true) => 0b11_01_11_01,
-        (_, false) => 0b00,
-        (_, true) => 0b11,
-    };
-    cx.b.vec(Op::VShuffle2, lane, &[a, b], selector)
-}
-
-/// HADDPS and its family: `op` on adjacent lanes, those of `dst` then those of `src`.
-fn pairs(cx: &mut Lifter<'_>, insn: &Instruction, op: Op, lane: Lane) {
-    merge(cx, insn, |cx, old, src| {
-        let even = every_other(cx, lane, old, src, false);
-        let odd = every_other(cx, lane, old, src, true);
-        cx.b.vec(op, lane, &[even, odd], 0)
-    });
-}
-
-/// ADDSUBPS and ADDSUBPD: differences in the even lanes, sums in the odd ones. Each half computes its lanes twice, so
-/// that no other lane can raise an exception.
-fn alternate(cx: &mut Lifter<'_>, insn: &Instruction, lane: Lane) {
-    merge(cx, insn, |cx, old, src| {
-        let mut half = |op, odd| {
-            let a = every_other(cx, lane, old, old, odd);
-            let b = every_other(cx, lane, src, src, odd);
-            cx.b.vec(op, lane, &[a, b], 0)
-        };
-        let (differences, sums) = (half(Op::FSub, false), half(Op::FAdd, true));
-        let zip = if lane == Lane::F32 { Lane::I32 } else { Lane::I64 };
-        cx.b.vec(Op::VZipLo, zip, &[differences, sums], 0)
-    });
-}
-
-// ---- control register and state
+// ---- control register
 
 fn control(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
     use Mnemonic as M;
@@ -290,8 +242,6 @@ fn control(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
             let value = cx.b.get(state::MXCSR);
             cx.store_ea(value);
         }
-        M::Fxsave => image(cx, helpers::FXSAVE),
-        M::Fxrstor => image(cx, helpers::FXRSTOR),
         _ => return false,
     }
     true
@@ -305,11 +255,4 @@ fn load_control(cx: &mut Lifter<'_>) {
     let bad = cx.b.flags(bad);
     cx.raise_if(Cond::Ne, bad, exception::GP, 0);
     cx.b.set(state::MXCSR, value);
-}
-
-/// FXSAVE and FXRSTOR.
-fn image(cx: &mut Lifter<'_>, helper: HelperId) {
-    let ea = cx.ea();
-    let addr = cx.b.lea(cx.b.table().addr_type(), ea);
-    cx.call(helper, Type::None, &[addr]);
 }

@@ -6,18 +6,18 @@ use crate::state::{DF, EBP, EFLAGS_REST, ESP, eflag};
 use iced_x86::{Code, OpKind, Register};
 use isamorph_ir::{Addr, Op, RegId, Type, Value};
 
-/// The order of `pusha`: eax first, edi at the lowest address.
+/// The order of `pusha`, which 64-bit mode does not have: eax first, edi at the lowest address.
 const ALL: [RegId; 8] = [RegId(0), RegId(1), RegId(2), RegId(3), RegId(4), RegId(5), RegId(6), RegId(7)];
 
-/// The operand size of a stack instruction whose operands do not tell it.
-fn implicit_type(code: Code) -> Type {
+/// The operand size of a stack instruction whose operands do not tell it: 16 bits, or what the mode pushes.
+fn implicit_type(cx: &Lifter<'_>) -> Type {
     use Code as C;
-    match code {
+    match cx.insn.code() {
         C::Pushw_ES | C::Pushw_CS | C::Pushw_SS | C::Pushw_DS | C::Pushw_FS | C::Pushw_GS => Type::I16,
         C::Popw_ES | C::Popw_SS | C::Popw_DS | C::Popw_FS | C::Popw_GS => Type::I16,
         C::Push_imm16 | C::Pushw_imm8 | C::Pushaw | C::Popaw | C::Pushfw | C::Popfw => Type::I16,
         C::Enterw_imm16_imm8 | C::Leavew => Type::I16,
-        _ => Type::I32,
+        _ => cx.b.table().addr_type(),
     }
 }
 
@@ -54,10 +54,10 @@ pub(super) fn release(cx: &mut Lifter<'_>, bytes: u32) {
 pub(super) fn push(cx: &mut Lifter<'_>) {
     let v = match cx.insn.op_kind(0) {
         OpKind::Register if is_segment(cx.insn.op0_register()) => {
-            segment::read(cx, cx.insn.op0_register(), implicit_type(cx.insn.code()))
+            segment::read(cx, cx.insn.op0_register(), implicit_type(cx))
         }
         OpKind::Register | OpKind::Memory => cx.read_op(0),
-        _ => cx.b.iconst(implicit_type(cx.insn.code()), cx.imm(0)),
+        _ => cx.b.iconst(implicit_type(cx), cx.imm(0)),
     };
     push_value(cx, v);
 }
@@ -69,7 +69,7 @@ pub(super) fn pop(cx: &mut Lifter<'_>) {
     }
     let r = cx.insn.op0_register();
     if is_segment(r) {
-        let ty = implicit_type(cx.insn.code());
+        let ty = implicit_type(cx);
         let v = load_above(cx, Type::I16, 0);
         segment::load(cx, r, v);
         return release(cx, ty.bytes());
@@ -84,8 +84,14 @@ fn pop_to_memory(cx: &mut Lifter<'_>) {
     let ty = cx.op_type(0);
     let v = load_above(cx, ty, 0);
     let mut tree = cx.memory_operand();
-    if cx.insn.memory_base() == Register::ESP {
-        tree.disp = tree.disp.wrapping_add(ty.bytes() as i32);
+    if matches!(cx.insn.memory_base(), Register::ESP | Register::RSP) {
+        if cx.has_narrow_address() {
+            let moved = cx.narrow(tree.base, Type::I32);
+            let moved = cx.add_const(moved, i64::from(ty.bytes()));
+            tree.base = cx.zext(moved, cx.b.table().addr_type());
+        } else {
+            tree.disp = tree.disp.wrapping_add(ty.bytes() as i32);
+        }
     }
     cx.set_ea(tree);
     cx.write_op(0, v);
@@ -94,7 +100,7 @@ fn pop_to_memory(cx: &mut Lifter<'_>) {
 
 /// `pusha`, `pushad`: the stack pointer is pushed as it was before.
 pub(super) fn push_all(cx: &mut Lifter<'_>) {
-    let ty = implicit_type(cx.insn.code());
+    let ty = implicit_type(cx);
     let sp = cx.b.get(ESP);
     for (i, reg) in ALL.into_iter().enumerate() {
         let v = cx.gpr_part(reg, ty);
@@ -107,7 +113,7 @@ pub(super) fn push_all(cx: &mut Lifter<'_>) {
 
 /// `popa`, `popad`: the saved stack pointer is skipped.
 pub(super) fn pop_all(cx: &mut Lifter<'_>) {
-    let ty = implicit_type(cx.insn.code());
+    let ty = implicit_type(cx);
     let popped = ALL.map(|reg| match reg {
         ESP => Value::NONE,
         _ => load_above(cx, ty, (7 - u32::from(reg.0)) * ty.bytes()),
@@ -131,7 +137,7 @@ pub(super) fn eflags_image(cx: &mut Lifter<'_>) -> Value {
     let flags = cx.flags();
     let arith = cx.b.flags_bits(flags);
     // DF is 1 or −1: only −1 has the bit.
-    let df = cx.b.get(DF);
+    let df = cx.gpr_part(DF, Type::I32);
     let direction = masked(cx, df, eflag::DF);
     let rest = cx.b.get(EFLAGS_REST);
     let rest = masked(cx, rest, !(eflag::RF | eflag::VM));
@@ -141,10 +147,10 @@ pub(super) fn eflags_image(cx: &mut Lifter<'_>) -> Value {
     cx.b.bin(Op::Or, v, fixed)
 }
 
-/// Sets from `v`, 16 or 32 bits wide, what user code may change in EFLAGS (SDM vol. 2, table 4-16).
+/// Sets from `v`, 16 bits wide or more, what user code may change in EFLAGS (SDM vol. 2, table 4-16).
 pub(super) fn set_eflags_image(cx: &mut Lifter<'_>, v: Value) {
     let user = if cx.b.ty(v) == Type::I16 { eflag::USER & 0xffff } else { eflag::USER };
-    let v = cx.zext(v, Type::I32);
+    let v = if cx.b.ty(v) == Type::I64 { cx.narrow(v, Type::I32) } else { cx.zext(v, Type::I32) };
     let flags = cx.b.bits_flags(v);
     // DF (bit 10) to bit 1: 1 − 2·DF.
     let nine = cx.b.iconst(Type::I8, 9);
@@ -156,6 +162,7 @@ pub(super) fn set_eflags_image(cx: &mut Lifter<'_>, v: Value) {
     let kept = masked(cx, rest, !user);
     let new = masked(cx, v, user);
     let rest = cx.b.bin(Op::Or, kept, new);
+    let df = cx.sext(df, cx.b.table().def(DF).ty);
     cx.b.set(DF, df);
     cx.b.set(EFLAGS_REST, rest);
     cx.set_flags(flags);
@@ -164,13 +171,16 @@ pub(super) fn set_eflags_image(cx: &mut Lifter<'_>, v: Value) {
 /// `pushf`.
 pub(super) fn pushf(cx: &mut Lifter<'_>) {
     let image = eflags_image(cx);
-    let v = cx.narrow(image, implicit_type(cx.insn.code()));
+    let v = match implicit_type(cx) {
+        Type::I64 => cx.zext(image, Type::I64),
+        ty => cx.narrow(image, ty),
+    };
     push_value(cx, v);
 }
 
 /// `popf`.
 pub(super) fn popf(cx: &mut Lifter<'_>) {
-    let ty = implicit_type(cx.insn.code());
+    let ty = implicit_type(cx);
     let v = load_above(cx, ty, 0);
     release(cx, ty.bytes());
     set_eflags_image(cx, v);
@@ -178,7 +188,7 @@ pub(super) fn popf(cx: &mut Lifter<'_>) {
 
 /// `enter`: a frame, with copies of the outer frames' pointers for nesting levels above 0.
 pub(super) fn enter(cx: &mut Lifter<'_>) {
-    let ty = implicit_type(cx.insn.code());
+    let ty = implicit_type(cx);
     let bytes = ty.bytes() as i32;
     let locals = i32::from(cx.insn.immediate16());
     let level = i32::from(cx.insn.immediate8_2nd() & 31);
@@ -212,7 +222,7 @@ pub(super) fn enter(cx: &mut Lifter<'_>) {
 
 /// `leave`.
 pub(super) fn leave(cx: &mut Lifter<'_>) {
-    let ty = implicit_type(cx.insn.code());
+    let ty = implicit_type(cx);
     let bp = cx.b.get(EBP);
     let saved = cx.b.addr(Addr::base(bp));
     let saved = cx.load_at(ty, saved);

@@ -2,6 +2,7 @@
 //! pieces between which the region is left, so that signals stay responsive.
 
 use super::Lifter;
+use crate::decode::Mode;
 use crate::exception;
 use crate::helpers::{self, StringConfig};
 use crate::state::{DF, EAX, EDI, ESI};
@@ -72,20 +73,23 @@ fn element_type(m: Mnemonic) -> Option<Type> {
     })
 }
 
-/// Whether the instruction addresses with SI and DI.
-fn narrow_address(cx: &Lifter<'_>) -> bool {
-    cx.insn.op_kinds().any(|k| matches!(k, OpKind::MemorySegSI | OpKind::MemoryESDI | OpKind::MemorySegDI))
+/// The width of the pointers and of the counter.
+fn pointer_type(cx: &Lifter<'_>) -> Type {
+    use OpKind as K;
+    let of = |k| match k {
+        K::MemorySegSI | K::MemoryESDI => Some(Type::I16),
+        K::MemorySegESI | K::MemoryESEDI => Some(Type::I32),
+        K::MemorySegRSI | K::MemoryESRDI => Some(Type::I64),
+        _ => None,
+    };
+    cx.insn.op_kinds().find_map(of).unwrap_or(cx.b.table().addr_type())
 }
 
 /// The address in an index register, with the base of a segment.
 fn pointer(cx: &mut Lifter<'_>, reg: RegId, segment: Register) -> u32 {
     let seg = cx.segment_base(segment);
-    let base = if narrow_address(cx) {
-        let part = cx.gpr_part(reg, Type::I16);
-        cx.zext(part, cx.b.table().addr_type())
-    } else {
-        cx.b.get(reg)
-    };
+    let part = cx.gpr_part(reg, pointer_type(cx));
+    let base = cx.zext(part, cx.b.table().addr_type());
     cx.b.addr(Addr { seg, ..Addr::base(base) })
 }
 
@@ -106,9 +110,8 @@ fn advance(cx: &mut Lifter<'_>, ty: Type, regs: &[RegId]) {
         let shift = cx.b.iconst(Type::I8, u64::from(ty.bytes().trailing_zeros()));
         cx.b.multi(Op::Shl, &[df, shift, Value::NONE])
     };
-    let narrow = narrow_address(cx);
+    let width = pointer_type(cx);
     for reg in regs {
-        let width = if narrow { Type::I16 } else { cx.b.table().def(*reg).ty };
         let old = cx.gpr_part(*reg, width);
         let step = cx.narrow(step, width);
         let new = cx.b.bin(Op::Add, old, step);
@@ -157,18 +160,22 @@ fn cmps(cx: &mut Lifter<'_>, ty: Type) {
     cx.set_flags_of(difference);
 }
 
-/// The helper for a copy or fill with flat segments and 32-bit addresses, which runs to its end.
+/// The helper for a copy or fill with flat segments and addresses of full width, which runs to its end.
 fn plain_helper(cx: &mut Lifter<'_>, family: Family, ty: Type) -> Option<HelperId> {
-    if narrow_address(cx) || !cx.segment_base(cx.insn.memory_segment()).is_none() && matches!(family, Family::Movs) {
+    let is_based = matches!(cx.insn.memory_segment(), Register::FS | Register::GS);
+    if pointer_type(cx) != cx.b.table().addr_type() || is_based && matches!(family, Family::Movs) {
         return None;
     }
+    let by_mode = |narrow, wide| Some(if cx.mode == Mode::Long { wide } else { narrow });
     match (family, ty) {
-        (Family::Movs, Type::I8) => Some(helpers::COPY_8),
-        (Family::Movs, Type::I16) => Some(helpers::COPY_16),
-        (Family::Movs, Type::I32) => Some(helpers::COPY_32),
-        (Family::Stos, Type::I8) => Some(helpers::FILL_8),
-        (Family::Stos, Type::I16) => Some(helpers::FILL_16),
-        (Family::Stos, Type::I32) => Some(helpers::FILL_32),
+        (Family::Movs, Type::I8) => by_mode(helpers::COPY_8, helpers::LONG_COPY_8),
+        (Family::Movs, Type::I16) => by_mode(helpers::COPY_16, helpers::LONG_COPY_16),
+        (Family::Movs, Type::I32) => by_mode(helpers::COPY_32, helpers::LONG_COPY_32),
+        (Family::Movs, Type::I64) => Some(helpers::LONG_COPY_64),
+        (Family::Stos, Type::I8) => by_mode(helpers::FILL_8, helpers::LONG_FILL_8),
+        (Family::Stos, Type::I16) => by_mode(helpers::FILL_16, helpers::LONG_FILL_16),
+        (Family::Stos, Type::I32) => by_mode(helpers::FILL_32, helpers::LONG_FILL_32),
+        (Family::Stos, Type::I64) => Some(helpers::LONG_FILL_64),
         _ => None,
     }
 }
@@ -181,7 +188,8 @@ fn repeated(cx: &mut Lifter<'_>, family: Family, ty: Type) {
     }
     let config = StringConfig {
         bytes: ty.bytes(),
-        narrow_address: narrow_address(cx),
+        address_bytes: pointer_type(cx).bytes(),
+        mode: cx.mode,
         while_equal: !cx.insn.has_repne_prefix(),
     };
     let config = cx.b.iconst(Type::I32, u64::from(config.pack()));
@@ -189,7 +197,7 @@ fn repeated(cx: &mut Lifter<'_>, family: Family, ty: Type) {
         _ if matches!(family, Family::Stos | Family::Scas) => Value::NONE,
         segment => cx.segment_base(segment),
     };
-    let seg = if seg.is_none() { cx.b.iconst(Type::I32, 0) } else { seg };
+    let seg = if seg.is_none() { cx.b.iconst(cx.b.table().addr_type(), 0) } else { seg };
     let more = cx.call(family.helper(), Type::I32, &[config, seg]);
     let flags = cx.test_zero(more);
     cx.repeat_if(Cond::Ne, flags);

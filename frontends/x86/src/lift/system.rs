@@ -1,7 +1,8 @@
 //! Interrupts, flag control, processor identification, hints, and what user code may not do.
 
-use super::Lifter;
-use crate::state::{DF, EAX, ECX, EDX};
+use super::{Lifter, stack};
+use crate::decode::Mode;
+use crate::state::{self, DF, EAX, ECX, EDX};
 use crate::{exception, helpers, syscall};
 use iced_x86::Mnemonic;
 use isamorph_ir::{Addr, Cond, ExitKind, FlagSet, MemAttr, Op, Type, Value};
@@ -20,12 +21,13 @@ pub(super) fn lift(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Int3 => trap(cx, exception::BP),
         M::Into => into(cx),
         M::Bound => bound(cx),
-        M::Ud0 | M::Ud1 | M::Ud2 | M::Syscall | M::Sysenter | M::Sysret | M::Sysexit => cx.raise(exception::UD, 0),
+        M::Ud0 | M::Ud1 | M::Ud2 | M::Sysenter => cx.raise(exception::UD, 0),
+        M::Syscall if cx.mode == Mode::Long => system_call(cx),
+        M::Syscall | M::Sysret | M::Sysexit if cx.mode != Mode::Long => cx.raise(exception::UD, 0),
         M::Mfence => cx.b.fence(),
-        M::Clflush => touch(cx),
+        M::Clflush | M::Clflushopt | M::Clwb => touch(cx),
         M::Cpuid => cpuid(cx),
         M::Rdtsc => rdtsc(cx),
-        M::Popcnt => popcnt(cx),
         M::Movbe => movbe(cx),
         M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => table_register(cx, m),
         M::Lar | M::Lsl | M::Verr | M::Verw => inspect_selector(cx, m),
@@ -51,6 +53,7 @@ fn is_hint(m: Mnemonic) -> bool {
             | M::Lfence
             | M::Sfence
             | M::Rdsspd
+            | M::Rdsspq
             | M::Cldemote
             | M::Prefetchit0
             | M::Prefetchit1
@@ -87,6 +90,12 @@ fn is_privileged(m: Mnemonic) -> bool {
             | M::Rdmsr
             | M::Wrmsr
             | M::Rdpmc
+            | M::Swapgs
+            | M::Xsetbv
+            | M::Sysret
+            | M::Sysretq
+            | M::Sysexit
+            | M::Sysexitq
     )
 }
 
@@ -98,7 +107,7 @@ fn edit_flags(cx: &mut Lifter<'_>, op: Op) {
 }
 
 fn set_direction(cx: &mut Lifter<'_>, step: u64) {
-    let step = cx.b.iconst(Type::I32, step);
+    let step = cx.b.iconst(cx.b.table().def(DF).ty, step);
     cx.b.set(DF, step);
 }
 
@@ -115,6 +124,16 @@ fn interrupt(cx: &mut Lifter<'_>) {
         exception::BP | exception::OF => trap(cx, vector),
         _ => cx.raise(exception::GP, u64::from(vector << 3 | 2)),
     }
+}
+
+/// `syscall` leaves the next instruction's address in rcx and RFLAGS in r11 (SDM vol. 2, SYSCALL).
+fn system_call(cx: &mut Lifter<'_>) {
+    let image = stack::eflags_image(cx);
+    let image = cx.zext(image, Type::I64);
+    let next = cx.b.iconst(Type::I64, cx.next);
+    cx.b.set(ECX, next);
+    cx.b.set(state::gpr(11), image);
+    cx.exit(ExitKind::Syscall { next: cx.next, code: syscall::AMD64_SYSCALL });
 }
 
 fn into(cx: &mut Lifter<'_>) {
@@ -145,25 +164,19 @@ fn touch(cx: &mut Lifter<'_>) {
 }
 
 fn cpuid(cx: &mut Lifter<'_>) {
-    let leaf = cx.b.get(EAX);
-    let subleaf = cx.b.get(ECX);
-    cx.call(helpers::CPUID, Type::I32, &[leaf, subleaf]);
+    let [leaf, subleaf] = [EAX, ECX].map(|reg| cx.gpr_part(reg, Type::I32));
+    let which = cx.b.convert(Op::Concat, Type::I64, &[leaf, subleaf]);
+    let features = cx.b.iconst(Type::I64, cx.processor.features.bits());
+    let model = cx.b.iconst(Type::I32, u64::from(cx.processor.model));
+    cx.call(helpers::CPUID, Type::I32, &[which, features, model]);
 }
 
 fn rdtsc(cx: &mut Lifter<'_>) {
     let count = cx.call(helpers::RDTSC, Type::I64, &[]);
     let lo = cx.narrow(count, Type::I32);
     let hi = cx.b.field(Type::I32, count, 32);
-    cx.b.set(EAX, lo);
-    cx.b.set(EDX, hi);
-}
-
-/// `popcnt`: a processor without it raises #UD; lifting it costs nothing and hurts nobody.
-fn popcnt(cx: &mut Lifter<'_>) {
-    let src = cx.read_op(1);
-    let count = cx.b.un(Op::Popcnt, src);
-    cx.write_op(0, count);
-    cx.set_flags_of(count);
+    cx.set_gpr_part(EAX, lo);
+    cx.set_gpr_part(EDX, hi);
 }
 
 /// `movbe`: a big-endian load or store.
@@ -182,8 +195,8 @@ fn movbe(cx: &mut Lifter<'_>) {
 
 /// What the system registers show to user code: the values that Linux substitutes when UMIP hides the real ones.
 fn table_register(cx: &mut Lifter<'_>, m: Mnemonic) {
-    const GDT_BASE: u64 = 0xfffe_0000;
-    const IDT_BASE: u64 = 0xffff_0000;
+    const GDT_BASE: u64 = 0xffff_ffff_fffe_0000;
+    const IDT_BASE: u64 = 0xffff_ffff_ffff_0000;
     const CR0: u64 = 0x8005_0033;
     const TSS_SELECTOR: u64 = 0x40;
     let value = match m {
@@ -201,7 +214,8 @@ fn table_register(cx: &mut Lifter<'_>, m: Mnemonic) {
 /// Stores a descriptor-table register: a limit of zero and the base.
 fn descriptor_table(cx: &mut Lifter<'_>, base: u64) {
     let tree = cx.memory_operand();
-    for (offset, ty, value) in [(0, Type::I16, 0), (2, Type::I32, base)] {
+    let base_ty = cx.b.table().addr_type();
+    for (offset, ty, value) in [(0, Type::I16, 0), (2, base_ty, base)] {
         let at = cx.b.addr(Addr { disp: tree.disp.wrapping_add(offset), ..tree });
         let v = cx.b.iconst(ty, value);
         cx.store_at(at, v);
@@ -227,7 +241,11 @@ fn inspect_selector(cx: &mut Lifter<'_>, m: Mnemonic) {
     let valid = cx.b.field(Type::I32, answer, 32);
     let none = cx.test_zero(valid);
     if gives_value {
-        let value = cx.narrow(answer, cx.op_type(0));
+        let value = cx.narrow(answer, Type::I32);
+        let value = match cx.op_type(0) {
+            Type::I64 => cx.zext(value, Type::I64),
+            ty => cx.narrow(value, ty),
+        };
         let old = cx.read_op(0);
         let value = cx.b.select(Cond::Ne, none, value, old);
         cx.write_op(0, value);
@@ -254,7 +272,7 @@ fn store_if(cx: &mut Lifter<'_>, cond: Cond, of: Value, v: Value) {
     let ea = cx.ea();
     let addr = cx.b.lea(cx.b.table().addr_type(), ea);
     let v = cx.zext(v, Type::I64);
-    cx.call(helpers::MASKED_STORE, Type::None, &[addr, v, bytes]);
+    cx.masked_store(addr, v, bytes);
 }
 
 /// `arpl`: raises the privilege level of a selector to that of another.

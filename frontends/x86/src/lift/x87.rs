@@ -1,9 +1,9 @@
 //! The x87 unit: opcodes D8 to DF and FWAIT.
 
 use super::Lifter;
-use crate::state;
+use crate::{helpers, state};
 use iced_x86::{Code, Instruction, OpKind, Register};
-use isamorph_ir::{Cond, RegId, X87Form, X87Op};
+use isamorph_ir::{Addr, Cond, HelperId, RegId, Type, X87Form, X87Op};
 
 /// Lifts the instruction if it is one of these.
 pub(super) fn lift(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
@@ -17,6 +17,10 @@ pub(super) fn lift(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
             let status = cx.b.x87_status();
             cx.set_gpr_part(state::EAX, status);
         }
+        Code::Fnstenv_m14byte => image(cx, helpers::STORE_ENVIRONMENT),
+        Code::Fldenv_m14byte => image(cx, helpers::LOAD_ENVIRONMENT),
+        Code::Fnsave_m94byte => image(cx, helpers::SAVE_FPU),
+        Code::Frstor_m94byte => image(cx, helpers::RESTORE_FPU),
         // No operation since the 387, not even the check for pending exceptions.
         Code::Fneni | Code::Fndisi | Code::Fnsetpm => {}
         _ => match move_condition(code) {
@@ -99,6 +103,9 @@ fn lift_operation(cx: &mut Lifter<'_>, insn: &Instruction, kind: X87Op) {
         X87Form::Mem(..) => {
             let addr = cx.ea();
             cx.b.x87_mem(kind, addr);
+            if matches!(kind, X87Op::StEnv | X87Op::Save) {
+                clear_pointers(cx);
+            }
             forget_mmx(cx);
         }
         X87Form::Reg(_) if matches!(kind, X87Op::Comi | X87Op::ComiPop | X87Op::Ucomi | X87Op::UcomiPop) => {
@@ -107,6 +114,24 @@ fn lift_operation(cx: &mut Lifter<'_>, insn: &Instruction, kind: X87Op) {
             cx.set_flags_of(result);
         }
         X87Form::Reg(_) => operate(cx, kind, stack_register(insn)),
+    }
+}
+
+/// Environments in the format of 16-bit code.
+fn image(cx: &mut Lifter<'_>, helper: HelperId) {
+    let ea = cx.ea();
+    let addr = cx.b.lea(cx.b.table().addr_type(), ea);
+    cx.call(helper, Type::None, &[addr]);
+}
+
+/// Overwrites the pointers to the last instruction and its operand in an environment that was stored (SDM vol. 1,
+/// figure 8-9), see [`state::saved_image`]. The memory was written just before, so that this does not fault.
+fn clear_pointers(cx: &mut Lifter<'_>) {
+    let tree = cx.memory_operand();
+    let zero = cx.b.iconst(Type::I64, 0);
+    for offset in [12, 20] {
+        let at = cx.b.addr(Addr { disp: tree.disp.wrapping_add(offset), ..tree });
+        cx.store_at(at, zero);
     }
 }
 

@@ -7,6 +7,7 @@ use isamorph_x86::X86;
 /// Address of the instruction.
 pub const PC: u64 = 0x1000;
 
+#[allow(dead_code)] // likewise
 struct Bytes(Vec<u8>);
 
 impl CodeSource for Bytes {
@@ -18,11 +19,25 @@ impl CodeSource for Bytes {
     }
 }
 
-/// Lifts one instruction.
-pub fn lift(bytes: &[u8]) -> Region {
+/// Lifts one instruction for that processor.
+#[allow(dead_code)] // likewise
+pub fn lift_for(guest: X86, bytes: &[u8]) -> Region {
     let mut region = Region::default();
     let code = Bytes([bytes, &[0x90; 16]].concat());
     let limits = Limits { max_insns: 1, precise: true };
-    X86::i386().lift(&mut region, PC, 32, &code, limits).expect("the bytes can be fetched");
+    let mode = guest.table().addr_bits;
+    guest.lift(&mut region, PC, mode, &code, limits).expect("the bytes can be fetched");
     region
+}
+
+/// The processor with every feature.
+#[allow(dead_code)] // not every test file lifts single instructions
+pub fn everything(guest: X86) -> X86 {
+    guest.with_model("max,+sha-ni").expect("a model")
+}
+
+/// Lifts one instruction of 32-bit code.
+#[allow(dead_code)] // not every test file has 32-bit code
+pub fn lift(bytes: &[u8]) -> Region {
+    lift_for(everything(X86::i386()), bytes)
 }

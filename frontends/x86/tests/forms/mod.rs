@@ -17,6 +17,16 @@ pub const COMPLETE: &[CpuidFeature] = &[
     CpuidFeature::FXSR,
 ];
 
+/// Extensions that a host may lack, likewise.
+pub const LATER: &[CpuidFeature] = &[
+    CpuidFeature::SSSE3,
+    CpuidFeature::SSE4_1,
+    CpuidFeature::SSE4_2,
+    CpuidFeature::AES,
+    CpuidFeature::PCLMULQDQ,
+    CpuidFeature::SHA,
+];
+
 /// Every legacy form of the extensions, with a register and with a memory operand where it has both. `modrm` are the
 /// ModRM bytes to try, in order of preference.
 pub fn forms(extensions: &[CpuidFeature], modrm: impl Iterator<Item = u8> + Clone) -> BTreeMap<(Code, bool), Form> {

@@ -4,7 +4,9 @@
 //! the coverage report say what a program missed.
 
 use crate::arch::i386::{old, tls};
-use crate::sys::{exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, signal, time};
+use crate::sys::{
+    exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal, time,
+};
 use crate::table::syscalls;
 
 syscalls! {
@@ -131,7 +133,7 @@ syscalls! {
     117 ipc(Uint, Int, Int, Int, Ptr, Int) => run(ipc::ipc);
     118 fsync(Fd) => host(SYS_fsync);
     119 sigreturn() => run(signal::sigreturn);
-    120 clone(CloneFlags, Ptr, Ptr, Ptr, Ptr) => run(old::clone);
+    120 clone(CloneFlags, Ptr, Ptr, Ptr, Ptr) => run(process::clone_backwards);
     121 setdomainname(Str, Size) => run(limits::setdomainname);
     122 uname(Ptr) => run(limits::uname);
     123 modify_ldt(Int, Ptr, Size) => run(tls::modify_ldt);
@@ -365,7 +367,7 @@ syscalls! {
     351 sched_setattr(Int, Ptr, Hex) => run(sched::sched_setattr);
     352 sched_getattr(Int, Ptr, Size, Hex) => run(sched::sched_getattr);
     353 renameat2(DirFd, Str, DirFd, Str, Hex) => run(fs::renameat2);
-    354 seccomp(Uint, Uint, Ptr) => refuse(EINVAL);
+    354 seccomp(Uint, Uint, Ptr) => run(seccomp::seccomp);
     355 getrandom(Ptr, Size, Hex) => run(limits::getrandom);
     356 memfd_create(Str, Hex) => run(fs::memfd_create);
     357 bpf(Int, Ptr, Size) => refuse(EPERM);

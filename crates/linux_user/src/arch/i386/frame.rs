@@ -2,6 +2,7 @@
 //! collectors read and write them.
 
 use super::{get, set, tls};
+use crate::arch::x86_fpu;
 use crate::convert::record::record;
 use crate::errno::{EFAULT, Errno};
 use crate::signal::frame::Delivery;
@@ -10,8 +11,7 @@ use crate::table::SysResult;
 use crate::task::Cx;
 use isamorph_ir::{CpuState, RegId};
 use isamorph_x86::state::{
-    self as x86, CS, DS, EAX, EBP, EBX, ECX, EDI, EDX, ES, ESI, ESP, FS, GS, MXCSR_MASK, SS, eflag, eflags, selector,
-    set_eflags,
+    self as x86, CS, DS, EAX, EBP, EBX, ECX, EDI, EDX, ES, ESI, ESP, FS, GS, SS, eflag, eflags, selector, set_eflags,
 };
 
 record! {
@@ -45,6 +45,9 @@ const RT_INFO: u64 = 16;
 const RT_UC: u64 = 144;
 /// Size of `struct rt_sigframe_ia32`.
 const RT_SIZE: u64 = 268;
+
+/// Smallest stack that a frame and its handler fit on, as `AT_MINSIGSTKSZ` tells it.
+pub const MIN_STACK: u64 = 2048;
 
 /// Size of the header of the floating-point state.
 const FPU_HEADER: u64 = 112;
@@ -110,13 +113,13 @@ pub fn push(cx: &mut Cx, d: &Delivery) -> Result<(), Errno> {
     cx.vcpu.sync_fpu();
     let image = (d.sp.wrapping_sub(x86::FXSAVE_BYTES as u64) & !63) & 0xffff_ffff;
     let fpstate = image.wrapping_sub(FPU_HEADER) & 0xffff_ffff;
-    cx.write_bytes(image, x86::fxsave_image(cx.state()))?;
-    cx.write(fpstate, &fpu_header(x86::fxsave_image(cx.state())))?;
+    cx.write_bytes(image, &x86::saved_image(cx.state()))?;
+    cx.write(fpstate, &fpu_header(&x86::saved_image(cx.state())))?;
     let context = context(cx, d, fpstate);
     let (frame, info, uc) =
         if d.wants_info() { push_rt(cx, d, context, fpstate)? } else { push_old(cx, d, context, fpstate)? };
     let state = cx.state_mut();
-    initialise_fpu(x86::fxsave_image_mut(state));
+    x86_fpu::initialise(x86::fxsave_image_mut(state));
     for (reg, value) in [(ESP, frame), (EAX, d.info.signo as u64), (EDX, info), (ECX, uc)] {
         set(state, reg, value);
     }
@@ -253,22 +256,11 @@ fn full_tags(image: &[u8], top: u32) -> u32 {
     })
 }
 
-/// A handler starts with a fresh floating-point state, whatever the interrupted code was doing (SDM vol. 1, table 8-1
-/// for `finit`; 10.2.3 for MXCSR).
-fn initialise_fpu(image: &mut [u8]) {
-    image.fill(0);
-    image[0..2].copy_from_slice(&0x037fu16.to_le_bytes());
-    image[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-    image[28..32].copy_from_slice(&MXCSR_MASK.to_le_bytes());
-}
-
 /// Brings a frame's floating-point state into the image: x87 from the `fsave` part, which is what old programs know
 /// and change, the rest from the FXSAVE part behind it. Reserved bits of MXCSR would fault when it is loaded.
 fn restore_fpu(to: &mut [u8], header: &FpuHeader, from: &[u8; x86::FXSAVE_BYTES]) {
     to.copy_from_slice(from);
-    let mxcsr = word(from, 24) & MXCSR_MASK;
-    to[24..28].copy_from_slice(&mxcsr.to_le_bytes());
-    to[28..32].copy_from_slice(&MXCSR_MASK.to_le_bytes());
+    x86_fpu::sanitise(to);
     let tags = (0..8).fold(0u8, |t, i| if header.tag >> (2 * i) & 3 == 3 { t } else { t | 1 << i });
     let mut put = |at: usize, value: u32, len: usize| to[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
     put(0, header.cw, 2);
@@ -369,7 +361,7 @@ mod tests {
         hostile[24..28].fill(0xff);
         let mut after = vec![0u8; x86::FXSAVE_BYTES];
         restore_fpu(&mut after, &fpu_header(&hostile), &hostile.clone().try_into().unwrap());
-        assert_eq!(word(&after, 24), MXCSR_MASK);
+        assert_eq!(word(&after, 24), x86::MXCSR_MASK);
     }
 
     #[test]

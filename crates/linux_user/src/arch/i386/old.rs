@@ -2,7 +2,7 @@
 
 use crate::convert::record::record;
 use crate::errno::EINVAL;
-use crate::sys::{mm, process};
+use crate::sys::mm;
 use crate::table::SysResult;
 use crate::task::Cx;
 
@@ -18,19 +18,4 @@ pub fn mmap(cx: &mut Cx, [args, ..]: [u64; 6]) -> SysResult {
         return Err(EINVAL);
     }
     mm::mmap(cx, [a.addr.into(), a.len.into(), a.prot.into(), a.flags.into(), a.fd as u64, a.offset.into()])
-}
-
-/// `clone(2)`: flags, stack, parent_tid, tls, child_tid.
-pub fn clone(cx: &mut Cx, [flags, stack, parent_tid, tls, child_tid, _]: [u64; 6]) -> SysResult {
-    let exit_signal = (flags & 0xff) as i32;
-    let request = process::CloneRequest {
-        flags: flags & !0xff,
-        exit_signal,
-        stack,
-        parent_tid,
-        child_tid,
-        tls,
-        pidfd: parent_tid,
-    };
-    process::start_clone(cx, &request)
 }

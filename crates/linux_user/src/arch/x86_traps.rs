@@ -1,9 +1,9 @@
-//! From exceptions to signals (SDM vol. 3, chapter 6; the signals are those that Linux sends).
+//! From exceptions of an x86 processor to signals (SDM vol. 3, chapter 6; the signals are those that Linux sends).
 
 use crate::abi::FaultRecord;
 use crate::signal::info::{SI_KERNEL, SigInfo};
 use isamorph_ir::{CpuState, FaultCause, FloatUnit, MemFault, Trap};
-use isamorph_x86::state::{self as x86, MXCSR};
+use isamorph_x86::state as x86;
 use libc::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
 
 /// What Linux sends for an exception.
@@ -88,6 +88,11 @@ fn is_fetch(state: &CpuState, fault: MemFault) -> bool {
     !fault.write && fault.addr.wrapping_sub(state.pc()) < LONGEST
 }
 
+/// Whether the upper bits of an address are copies of bit 47.
+fn is_canonical(addr: u64) -> bool {
+    addr == ((addr << 16) as i64 >> 16) as u64
+}
+
 fn memory(state: &CpuState, fault: MemFault) -> (SigInfo, FaultRecord) {
     let (signo, code, present) = match fault.cause {
         FaultCause::Unmapped => (SIGSEGV, SEGV_MAPERR, 0),
@@ -95,8 +100,9 @@ fn memory(state: &CpuState, fault: MemFault) -> (SigInfo, FaultRecord) {
         FaultCause::NoBacking => (SIGBUS, BUS_ADRERR, 0),
         FaultCause::Misaligned => (SIGSEGV, SI_KERNEL, 0),
     };
-    if fault.cause == FaultCause::Misaligned {
-        // Alignment that an instruction demands is checked as a general protection fault (SDM vol. 1, 4.1.1).
+    if fault.cause == FaultCause::Misaligned || !is_canonical(fault.addr) {
+        // Alignment that an instruction demands is checked as a general protection fault (SDM vol. 1, 4.1.1), and so is
+        // the form of an address (3.3.7.1).
         return (SigInfo::kernel(SIGSEGV), FaultRecord { number: 13, error: 0, addr: 0 });
     }
     let write = if fault.write { pf::WRITE } else { 0 };
@@ -125,7 +131,8 @@ fn fpu_pending(state: &CpuState) -> u32 {
 
 /// The same of the SSE unit (SDM vol. 1, 10.2.3).
 fn simd_pending(state: &CpuState) -> u32 {
-    let mxcsr = state.get(&x86::I386, MXCSR) as u32;
+    let image = x86::fxsave_image(state);
+    let mxcsr = u32::from_le_bytes([image[24], image[25], image[26], image[27]]);
     mxcsr & !(mxcsr >> 7) & 0x3f
 }
 
@@ -148,7 +155,7 @@ mod tests {
     use crate::signal::info::Fields;
 
     fn info(trap: Trap) -> (i32, i32) {
-        let mut state = super::super::I386.start(0x1234, 0);
+        let mut state = crate::arch::i386::I386.start(0x1234, 0);
         state.set_pc(0x1234);
         let (info, _) = signal(&state, trap, FaultRecord::default());
         (info.signo, info.code)
@@ -161,15 +168,22 @@ mod tests {
         assert_eq!(info(fault(FaultCause::Protected)), (SIGSEGV, SEGV_ACCERR));
         assert_eq!(info(fault(FaultCause::NoBacking)), (SIGBUS, BUS_ADRERR));
         assert_eq!(info(fault(FaultCause::Misaligned)), (SIGSEGV, SI_KERNEL));
-        let state = super::super::I386.start(0, 0);
+        let state = crate::arch::i386::I386.start(0, 0);
         let (info, record) = signal(&state, fault(FaultCause::Protected), FaultRecord::default());
         assert_eq!(record, FaultRecord { number: 14, error: 7, addr: 0x10 });
         assert!(matches!(info.fields, Fields::Fault(f) if f.addr.0 == 0x10));
     }
 
     #[test]
+    fn an_address_without_the_form_of_one_is_no_page_fault() {
+        let fault = |addr| info(Trap::Memory(MemFault { addr, write: false, cause: FaultCause::Unmapped }));
+        assert_eq!(fault(1 << 63), (SIGSEGV, SI_KERNEL));
+        assert_eq!(fault(0xffff_8000_0000_0000), (SIGSEGV, SEGV_MAPERR));
+    }
+
+    #[test]
     fn fetches_and_earlier_addresses() {
-        let mut state = super::super::I386.start(0, 0);
+        let mut state = crate::arch::i386::I386.start(0, 0);
         state.set_pc(0x5000);
         let fetch = Trap::Memory(MemFault { addr: 0x5001, write: false, cause: FaultCause::Unmapped });
         let (_, record) = signal(&state, fetch, FaultRecord::default());
@@ -191,13 +205,13 @@ mod tests {
 
     #[test]
     fn floating_point_codes_come_from_unmasked_flags() {
-        let mut state = super::super::I386.start(0, 0);
+        let mut state = crate::arch::i386::I386.start(0, 0);
         let image = x86::fxsave_image_mut(&mut state);
         image[0] = 0x7b; // zero divide unmasked
         image[2] = 0x24; // zero divide and precision
         assert_eq!(signal(&state, Trap::Float(FloatUnit::X87), FaultRecord::default()).0.code, FPE_FLTDIV);
-        let mut state = super::super::I386.start(0, 0);
-        state.set(&x86::I386, MXCSR, 0x1f80 & !(1 << 7) | 1);
+        let mut state = crate::arch::i386::I386.start(0, 0);
+        x86::fxsave_image_mut(&mut state)[24..28].copy_from_slice(&(0x1f80u32 & !(1 << 7) | 1).to_le_bytes());
         assert_eq!(signal(&state, Trap::Float(FloatUnit::Vector), FaultRecord::default()).0.code, FPE_FLTINV);
     }
 }

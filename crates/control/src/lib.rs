@@ -1,0 +1,3 @@
+//! Control from outside: the gdb stub.
+
+pub mod gdb;
