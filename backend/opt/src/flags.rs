@@ -28,11 +28,10 @@ fn before_edit(edit: &Inst, cond: Cond) -> Option<Cond> {
         return None;
     }
     let edited = edit.flag_set() & cond.reads();
-    if edited.is_empty() {
-        return Some(cond);
-    }
     match cond {
-        _ if edit.op != Op::FlagsNot => None,
+        // The flags that it reads are the same before and after: it stays with those that are current, and an edit
+        // that nobody sees is none to the back end.
+        _ if edited.is_empty() || edit.op != Op::FlagsNot => None,
         // Both sides of the comparison of S with O.
         Cond::L | Cond::Ge | Cond::Le | Cond::G if edited == FlagSet::S | FlagSet::O => Some(cond),
         Cond::Le | Cond::G | Cond::Be | Cond::A => None,

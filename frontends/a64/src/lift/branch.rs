@@ -8,8 +8,8 @@ use crate::state::{EXCLUSIVE, LR, NOT_EXCLUSIVE};
 use crate::{exception, syscall};
 use isamorph_ir::{Cond, ExitKind, Op, Type, Value};
 
-/// The target of a branch with an offset of `width` bits in instructions.
-fn target(pc: u64, offset: u32, width: u32) -> u64 {
+/// The target of a branch with an offset of `width` bits.
+pub(super) fn target(pc: u64, offset: u32, width: u32) -> u64 {
     pc.wrapping_add_signed(signed(offset, width) << 2)
 }
 

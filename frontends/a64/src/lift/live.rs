@@ -3,7 +3,7 @@
 //! Most code sets the flags anew before it reads them, so that the region before need not produce them. Faults on the
 //! way do not count as readers, see "Flags are values" in the architecture notes.
 
-use super::branch::target26;
+use super::branch::{target, target26};
 use super::condition;
 use super::system::register::NZCV;
 use crate::decode::a64::{Kind, decode};
@@ -11,10 +11,11 @@ use crate::decode::{Next, walk};
 use isamorph_guest::CodeSource;
 use isamorph_ir::{ExitKind, FlagSet, Region};
 
-/// Instructions to look at.
-const HORIZON: u32 = 8;
-/// Unconditional branches to follow.
-const JUMPS: u32 = 1;
+/// Instructions to look at, on all ways together. Few instructions of A64 write flags, so that it takes more of them
+/// than on x86 to find one.
+const HORIZON: u32 = 20;
+/// Conditional branches of which both ways are looked at.
+const FORKS: usize = 3;
 
 /// Narrows the live flags of exits to known places.
 pub(super) fn narrow_exits(region: &mut Region, code: &dyn CodeSource) {
@@ -49,28 +50,36 @@ impl Lookahead<'_> {
         live
     }
     fn search(&self, pc: u64) -> FlagSet {
-        let (mut live, mut pending) = (FlagSet::empty(), FlagSet::all());
-        let (mut count, mut jumps) = (0, 0);
-        let walked = walk(self.code, pc, |at, word| {
-            count += 1;
-            let Some(effect) = effect(at, word) else { return Next::Stop };
-            live |= pending & effect.reads;
-            pending -= effect.kills;
-            if pending.is_empty() || count == HORIZON {
-                return Next::Stop;
-            }
-            match effect.jump {
-                None => Next::Continue,
-                Some(to) if jumps < JUMPS => {
-                    jumps += 1;
-                    Next::Goto(to)
+        let mut live = FlagSet::empty();
+        let mut ways = [(pc, FlagSet::all()); FORKS + 1];
+        let (mut found, mut done, mut count) = (1, 0, 0);
+        while done < found && live != FlagSet::all() {
+            let (start, mut pending) = ways[done];
+            done += 1;
+            let walked = walk(self.code, start, |at, word| {
+                count += 1;
+                let Some(effect) = effect(at, word).filter(|_| count <= HORIZON) else { return Next::Stop };
+                live |= pending & effect.reads;
+                pending -= effect.kills;
+                if pending.is_empty() {
+                    return Next::Stop;
                 }
-                Some(_) => Next::Stop,
-            }
-        });
-        // What is still pending at the end of the search, or of what can be fetched, may be read by anything.
-        let (Ok(()) | Err(_)) = walked;
-        live | pending
+                match effect.goes {
+                    Goes::On => Next::Continue,
+                    Goes::To(to) => Next::Goto(to),
+                    Goes::Either(to) if found <= FORKS => {
+                        ways[found] = (to, pending);
+                        found += 1;
+                        Next::Continue
+                    }
+                    Goes::Either(_) => Next::Stop,
+                }
+            });
+            // What is still pending at the end of the search, or of what can be fetched, may be read by anything.
+            let (Ok(()) | Err(_)) = walked;
+            live |= pending;
+        }
+        live
     }
 }
 
@@ -78,8 +87,17 @@ impl Lookahead<'_> {
 struct Effect {
     reads: FlagSet,
     kills: FlagSet,
-    /// Where it branches, if it always does.
-    jump: Option<u64>,
+    goes: Goes,
+}
+
+/// Where an instruction goes.
+enum Goes {
+    /// To the next one.
+    On,
+    /// Always elsewhere.
+    To(u64),
+    /// To the next one or elsewhere.
+    Either(u64),
 }
 
 /// The effect of an instruction; nothing if it is not known, or goes somewhere that is not.
@@ -91,10 +109,15 @@ fn effect(pc: u64, word: u32) -> Option<Effect> {
     let reads = condition(word >> 12 & 15).map_or(none, |c| c.reads());
     let (reads, kills) = match insn.kind {
         Kind::B | Kind::Bl => {
-            return Some(Effect { reads: none, kills: none, jump: Some(target26(pc, word & 0x3ff_ffff)) });
+            return Some(Effect { reads: none, kills: none, goes: Goes::To(target26(pc, word & 0x3ff_ffff)) });
         }
-        // What is live where the branch goes is not known.
-        Kind::BCond | Kind::Cbz | Kind::Cbnz | Kind::Tbz | Kind::Tbnz => return None,
+        Kind::BCond | Kind::Cbz | Kind::Cbnz => {
+            let reads = condition(word & 15).filter(|_| insn.kind == Kind::BCond).map_or(none, |c| c.reads());
+            return Some(Effect { reads, kills: none, goes: Goes::Either(target(pc, word >> 5 & 0x7_ffff, 19)) });
+        }
+        Kind::Tbz | Kind::Tbnz => {
+            return Some(Effect { reads: none, kills: none, goes: Goes::Either(target(pc, word >> 5 & 0x3fff, 14)) });
+        }
         Kind::Br | Kind::Blr | Kind::Ret | Kind::Svc | Kind::Brk | Kind::Udf => return None,
         Kind::AddSubImm | Kind::AddSubShift | Kind::AddSubExt => kills_if(word >> 29 & 1 == 1),
         Kind::LogicalImm | Kind::LogicalShift => kills_if(word >> 29 & 3 == 3),
@@ -107,5 +130,5 @@ fn effect(pc: u64, word: u32) -> Option<Effect> {
         kind if !kind.row().implemented() => return None,
         _ => (none, none),
     };
-    Some(Effect { reads, kills, jump: None })
+    Some(Effect { reads, kills, goes: Goes::On })
 }
