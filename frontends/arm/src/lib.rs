@@ -21,10 +21,12 @@ use isamorph_ir::{CpuState, Helper, RegTable, Region};
 /// Exceptions: the codes of [`isamorph_ir::ExitKind::Exception`]. The codes of [`isamorph_ir::ExitKind::Syscall`] are
 /// the immediates of SVC: 0 for the EABI.
 pub mod exception {
-    /// Undefined instruction.
+    /// Undefined instruction; the argument is the instruction, a wide one of Thumb with its first halfword on top.
     pub const UNDEFINED: u32 = 1;
     /// Breakpoint instruction (a prefetch abort with debug status); the argument is its immediate.
     pub const BREAKPOINT: u32 = 2;
+    /// The program counter of an A32 instruction is not a multiple of four.
+    pub const PC_ALIGNMENT: u32 = 3;
 }
 
 /// A 32-bit Arm processor as a guest.

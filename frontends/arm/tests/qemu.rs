@@ -223,7 +223,7 @@ fn case(random: &mut Random, table: &str, row: &Row, thumb: bool) -> Option<Case
     let mut before = random.registers();
     if table != "t16" && (row.module == "vfp" || row.module.starts_with("neon")) && random.chance(30) {
         before.fpscr =
-            random.word() & 0x00c0_0000 | if random.chance(50) { 1 << 24 } else { 0 } | random.word() & 0xf000_001f;
+            random.word() & 0x04c0_0000 | if random.chance(50) { 1 << 24 } else { 0 } | random.word() & 0xf000_001f;
     }
     point_to_memory(random, row, word, &mut before);
     if let ("msr" | "msr_reg", Some(rn)) = (row.name, row.field("rn")) {

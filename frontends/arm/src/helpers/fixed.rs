@@ -16,7 +16,7 @@ struct Target {
 }
 
 /// Sets cumulative exceptions in the host's terms.
-fn report(state: &mut CpuState, exceptions: u32) {
+pub(super) fn report(state: &mut CpuState, exceptions: u32) {
     let old = state.get(&ARM, MXCSR);
     state.set(&ARM, MXCSR, old | u64::from(exceptions));
 }

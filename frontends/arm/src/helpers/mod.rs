@@ -2,6 +2,7 @@
 
 mod estimate;
 mod fixed;
+pub(crate) mod half;
 pub(crate) mod media;
 mod simd;
 mod status;
@@ -42,5 +43,7 @@ helpers! {
     SIMD_MISC = with_fpu("simd_misc", simd::two_misc);
     SIMD_ESTIMATE = with_fpu("simd_estimate", estimate::estimate);
     SIMD_TABLE = with_fpu("simd_table", simd::table);
+    TO_HALF = with_fpu("to_half", half::to_half);
+    ALTERNATIVE_TO_SINGLE = helper("alternative_to_single", half::alternative_to_single);
     WRITE_FPSCR = with_fpu("write_fpscr", status::write_fpscr);
 }

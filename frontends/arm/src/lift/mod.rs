@@ -108,6 +108,8 @@ pub(crate) struct Lifter<'r> {
     pub(crate) pc: u32,
     /// Its length in bytes.
     len: u32,
+    /// The instruction.
+    encoding: u32,
     /// The A32 form of an Advanced SIMD instruction.
     pub(crate) word: u32,
     /// Whether it is a Thumb instruction.
@@ -136,6 +138,7 @@ impl<'r> Lifter<'r> {
             b: Builder::new(region, &ARM, pc),
             pc: pc as u32 & !1,
             len: 0,
+            encoding: 0,
             word: 0,
             thumb: pc & 1 != 0,
             mode,
@@ -150,7 +153,7 @@ impl<'r> Lifter<'r> {
     }
     /// Lifts one instruction.
     fn step(&mut self, word: u32, len: u32) {
-        self.len = len;
+        (self.encoding, self.len) = (word, len);
         let insn = if self.thumb { decode_thumb(word) } else { decode_a32(word) };
         let it = self.mode.it;
         let known = match conditional::of(self, word) {
@@ -271,9 +274,15 @@ impl<'r> Lifter<'r> {
         self.b.exit(ExitKind::Exception { pc, code, arg });
         conditional::block_ended(self);
     }
+    /// Raises the exception of A32 code that is not aligned (DDI 0487 G1.12.5).
+    fn misaligned(&mut self) {
+        let pc = self.here();
+        self.b.insn(pc, 2);
+        self.raise(exception::PC_ALIGNMENT, 0);
+    }
     /// Raises the exception of instructions that do not exist.
     pub(crate) fn undefined(&mut self) {
-        self.raise(exception::UNDEFINED, 0);
+        self.raise(exception::UNDEFINED, u64::from(self.encoding));
     }
     /// Whether the architecture is at least this; if not, the instruction is undefined.
     pub(crate) fn needs(&mut self, arch: Arch) -> bool {
@@ -322,6 +331,9 @@ pub(crate) fn lift_region(
     let mut cx = Lifter::new(region, pc, mode, cpu);
     let mut reader = Reader::new(code);
     let mut count = 0;
+    if !cx.thumb && cx.pc & 3 != 0 {
+        cx.misaligned();
+    }
     while !cx.done {
         match reader.fetch(cx.pc, cx.thumb) {
             Ok((word, len)) => cx.step(word, len),

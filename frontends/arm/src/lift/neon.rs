@@ -6,7 +6,7 @@
 
 use super::Lifter;
 use crate::decode::neon::*;
-use crate::helpers;
+use crate::helpers::{self, half};
 use crate::state::{self, QC};
 use crate::{coverage, cpu::Arch};
 use isamorph_ir::{FpMode, FpRule, HelperId, Lane, Op, Rounding, Type, Value};
@@ -593,14 +593,40 @@ fn half_misc(cx: &mut Lifter<'_>, a: &TwoMisc, r: Regs) {
     if a.opc == 12 {
         if cx.require(r.m & 1 == 0) {
             let m = read(cx, r.m, true);
-            let result = float(cx, Op::FSingleToHalf, &[m], 0);
+            let result = if cx.mode.alternative_half {
+                alternative_from_single(cx, m)
+            } else {
+                float(cx, Op::FSingleToHalf, &[m], 0)
+            };
             write(cx, r.d, false, result);
         }
     } else if cx.require(r.d & 1 == 0) {
         let m = float_read(cx, r.m, false);
-        let result = float(cx, Op::FHalfToSingle, &[m], 0);
+        let result =
+            if cx.mode.alternative_half { alternative_to_single(cx, m) } else { float(cx, Op::FHalfToSingle, &[m], 0) };
         write(cx, r.d, true, result);
     }
+}
+
+/// Four singles in the alternative half-precision format.
+fn alternative_from_single(cx: &mut Lifter<'_>, m: Value) -> Value {
+    let selector = cx.int(half::ALTERNATIVE | half::STANDARD);
+    (0..4).fold(cx.b.bin(Op::VXor, m, m), |result, lane| {
+        let single = cx.b.vec_to(Op::VExtract, Type::I32, Lane::I32, &[m], lane);
+        let single = cx.b.convert(Op::Zext, Type::I64, &[single]);
+        let half = cx.b.call(helpers::TO_HALF, Type::I32, &[single, selector]);
+        cx.b.vec(Op::VInsert, Lane::I16, &[result, half], lane)
+    })
+}
+
+/// Four numbers of the alternative half-precision format as singles.
+fn alternative_to_single(cx: &mut Lifter<'_>, m: Value) -> Value {
+    (0..4).fold(m, |result, lane| {
+        let half = cx.b.vec_to(Op::VExtract, Type::I16, Lane::I16, &[m], lane);
+        let half = cx.b.convert(Op::Zext, Type::I32, &[half]);
+        let single = cx.b.call(helpers::ALTERNATIVE_TO_SINGLE, Type::I32, &[half]);
+        cx.b.vec(Op::VInsert, Lane::I32, &[result, single], lane)
+    })
 }
 
 /// Comparisons with zero, absolute value, negation of floating-point numbers.

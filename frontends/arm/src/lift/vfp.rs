@@ -7,6 +7,7 @@ use super::fpreg::Precision;
 use super::{Lifter, status};
 use crate::coverage;
 use crate::decode::coproc::*;
+use crate::helpers::{self, half};
 use isamorph_ir::{Lane, Op, Rounding, Type, Value};
 
 /// The numbers of the registers of an instruction.
@@ -268,12 +269,18 @@ pub(super) fn to_int(cx: &mut Lifter<'_>, from: Precision, value: Value, signed:
 pub(super) fn vcvt_from_half(cx: &mut Lifter<'_>, a: &VcvtFromHalf) {
     let to = Precision::of(a.dp);
     let (d, version) = (to.number(a.vd, a.d), if a.dp != 0 { 5 } else { 3 });
-    if !has_half(cx, version) || to == Precision::Double && !cx.has_d(d) {
+    if !cx.require(cx.cpu.vfp >= version) || to == Precision::Double && !cx.has_d(d) {
         return;
     }
     let value = cx.s(Precision::Single.number(a.vm, a.m));
     let value = if a.top != 0 { cx.b.vec(Op::VShrImm, Lane::I32, &[value], 16) } else { value };
-    let single = float(cx, Op::FHalfToSingle, Precision::Single, &[value]);
+    let single = if cx.mode.alternative_half {
+        let half = cx.low_word(value);
+        let bits = cx.b.call(helpers::ALTERNATIVE_TO_SINGLE, Type::I32, &[half]);
+        cx.vector_of(bits)
+    } else {
+        float(cx, Op::FHalfToSingle, Precision::Single, &[value])
+    };
     let value = match to {
         Precision::Single => single,
         Precision::Double => float(cx, Op::FCvtLane, Precision::Single, &[single, single]),
@@ -281,26 +288,45 @@ pub(super) fn vcvt_from_half(cx: &mut Lifter<'_>, a: &VcvtFromHalf) {
     cx.set_scalar(to, d, value);
 }
 
-/// Conversions of half precision: the alternative format is no host's.
-fn has_half(cx: &mut Lifter<'_>, version: u32) -> bool {
-    if cx.mode.alternative_half {
-        coverage::count("alternative_half_precision");
-    }
-    cx.require(cx.cpu.vfp >= version && !cx.mode.alternative_half)
-}
-
-/// VCVTB and VCVTT to half precision.
+/// VCVTB and VCVTT from single to half precision.
 pub(super) fn vcvt_to_half(cx: &mut Lifter<'_>, a: &VcvtToHalf) {
-    if !has_half(cx, 3) {
+    if !cx.require(cx.cpu.vfp >= 3) {
         return;
     }
-    let d = Precision::Single.number(a.vd, a.d);
     let value = cx.s(Precision::Single.number(a.vm, a.m));
-    let half = float(cx, Op::FSingleToHalf, Precision::Single, &[value]);
-    let (half, old) = (cx.low_word(half), cx.s(d));
+    let half = if cx.mode.alternative_half {
+        half_by_helper(cx, value, half::ALTERNATIVE)
+    } else {
+        let half = float(cx, Op::FSingleToHalf, Precision::Single, &[value]);
+        cx.low_word(half)
+    };
+    set_half(cx, Precision::Single.number(a.vd, a.d), half, a.top);
+}
+
+/// VCVTB and VCVTT from double to half precision (Armv8).
+pub(super) fn vcvt_double_to_half(cx: &mut Lifter<'_>, a: &VcvtDoubleToHalf) {
+    let m = Precision::Double.number(a.vm, a.m);
+    if !cx.require(cx.cpu.vfp >= 5) || !cx.has_d(m) {
+        return;
+    }
+    let value = cx.d(m);
+    let format = if cx.mode.alternative_half { half::ALTERNATIVE } else { 0 };
+    let half = half_by_helper(cx, value, half::FROM_DOUBLE | format);
+    set_half(cx, Precision::Single.number(a.vd, a.d), half, a.top);
+}
+
+/// Lane 0 as a half-precision number.
+pub(super) fn half_by_helper(cx: &mut Lifter<'_>, value: Value, selector: u32) -> Value {
+    let (bits, selector) = (cx.low_double(value), cx.int(selector));
+    cx.b.call(helpers::TO_HALF, Type::I32, &[bits, selector])
+}
+
+/// Writes half of a single register.
+fn set_half(cx: &mut Lifter<'_>, d: u32, half: Value, top: u32) {
     let half = cx.b.convert(Op::Trunc, Type::I16, &[half]);
+    let old = cx.s(d);
     let old = cx.low_word(old);
-    let merged = cx.b.insert(old, half, 16 * a.top);
+    let merged = cx.b.insert(old, half, 16 * top);
     let merged = cx.vector_of(merged);
     cx.set_s(d, merged);
 }
@@ -337,7 +363,7 @@ pub(super) fn vcvt_fixed(cx: &mut Lifter<'_>, a: &VcvtFixed) {
     let selector = u32::from(r.precision == Precision::Double) | a.u << 1 | a.sx << 2 | a.to << 3 | fraction << 8;
     let (value, selector) = (cx.scalar(r.precision, r.d), cx.int(selector));
     let bits = cx.low_double(value);
-    let result = cx.b.call(crate::helpers::FIXED, Type::I64, &[bits, selector]);
+    let result = cx.b.call(helpers::FIXED, Type::I64, &[bits, selector]);
     let result = cx.vector_of(result);
     cx.set_scalar(r.precision, r.d, result);
 }
@@ -387,6 +413,23 @@ pub(super) fn vmov_single(cx: &mut Lifter<'_>, a: &VmovSingle) {
         let value = cx.reg(a.rt);
         let value = cx.vector_of(value);
         cx.set_s(number, value);
+    }
+}
+
+/// VMOV between a general register and half precision (Armv8.2); what is above becomes zero.
+pub(super) fn vmov_half(cx: &mut Lifter<'_>, a: &VmovHalf) {
+    let number = Precision::Single.number(a.vn, a.n);
+    if !cx.require(cx.cpu.vfp >= 5 && a.rt != 15) {
+        return;
+    }
+    let value = if a.l != 0 { cx.s(number) } else { cx.reg(a.rt) };
+    let word = if a.l != 0 { cx.low_word(value) } else { value };
+    let half = cx.bin_const(Op::And, word, 0xffff);
+    if a.l != 0 {
+        cx.set_reg(a.rt, half);
+    } else {
+        let half = cx.vector_of(half);
+        cx.set_s(number, half);
     }
 }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod frame;
 mod helpers_page;
+mod oabi;
 mod private;
 mod traps;
 
@@ -38,9 +39,6 @@ const CPU: Cpu = Cpu::Max;
 fn svc_len(pc: u64) -> u64 {
     if pc & 1 != 0 { 2 } else { 4 }
 }
-
-/// Immediates of `svc` that the first ABI had its numbers in. The kernel ignores all others.
-const OABI_BASE: u32 = 0x90_0000;
 
 impl Abi for Arm {
     fn name(&self) -> &'static str {
@@ -96,10 +94,9 @@ impl Abi for Arm {
         set(&mut state, SP, sp);
         state
     }
-    /// The numbers of the first ABI are refused.
     fn syscall(&self, state: &CpuState, code: u32) -> Option<(u64, [u64; 6])> {
         let args = std::array::from_fn(|i| get(state, r(i as u32)));
-        (code & OABI_BASE != OABI_BASE).then(|| (get(state, r(7)), args))
+        Some(oabi::call(code, args).unwrap_or_else(|| (get(state, r(7)), args)))
     }
     fn set_result(&self, state: &mut CpuState, result: SysResult) {
         match result {
@@ -108,10 +105,10 @@ impl Abi for Arm {
             Err(Errno(e)) => set(state, r(0), -i64::from(e) as u64),
         }
     }
-    fn restart(&self, state: &mut CpuState, nr: u64) {
+    /// A call leaves R7 alone, where its number still is; in the first ABI it is in the instruction.
+    fn restart(&self, state: &mut CpuState, _: u64) {
         let pc = state.pc().wrapping_sub(svc_len(state.pc())) & 0xffff_ffff;
         state.set_pc(pc);
-        set(state, r(7), nr);
     }
     fn restart_nr(&self) -> u64 {
         0
@@ -162,13 +159,14 @@ mod tests {
     fn results_and_restart() {
         let mut s = Arm.start(0x1000, 0x2000);
         set(&mut s, r(0), 99);
+        set(&mut s, r(7), 7);
         for (after, svc) in [(0x1004, 0x1000), (0x1003, 0x1001)] {
             s.set_pc(after);
             Arm.restart(&mut s, 7);
             assert_eq!((s.pc(), get(&s, r(0)), get(&s, r(7))), (svc, 99, 7));
         }
         assert_eq!(Arm.syscall(&s, 0).map(|(nr, args)| (nr, args[0])), Some((7, 99)));
-        assert!(Arm.syscall(&s, OABI_BASE + 4).is_none());
+        assert_eq!(Arm.syscall(&s, 0x90_0004).map(|(nr, args)| (nr, args[0])), Some((4, 99)));
         Arm.set_result(&mut s, Err(ENOENT));
         assert_eq!(get(&s, r(0)), 0xffff_fffe);
     }

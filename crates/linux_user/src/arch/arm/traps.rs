@@ -20,8 +20,11 @@ const FPE_INTDIV: i32 = 1;
 const UNDEFINED: u32 = 6;
 const ABORT: u32 = 14;
 
-/// Undefined instructions that debuggers use as breakpoints (arch/arm/kernel/ptrace.c).
-const BREAKPOINTS: [u64; 3] = [0xe7f0_01f0, 0xde01, 0xf7f0_a000];
+/// Whether an undefined instruction is one that debuggers use as a breakpoint (arch/arm/kernel/ptrace.c): in A32
+/// whatever its condition.
+const fn is_breakpoint(insn: u64, thumb: bool) -> bool {
+    if thumb { matches!(insn, 0xde01 | 0xf7f0_a000) } else { insn & 0x0fff_ffff == 0x07f0_01f0 }
+}
 
 /// Fields of the fault status register (DDI 0406C B4.1.52), in the long-descriptor form's older sibling.
 mod fsr {
@@ -40,7 +43,12 @@ pub fn signal(state: &CpuState, trap: Trap, last: FaultRecord) -> (SigInfo, Faul
     match trap {
         Trap::Memory(fault) => memory(fault),
         Trap::Exception { code: exception::BREAKPOINT, .. } => (at(SIGTRAP, TRAP_BRKPT), last),
-        Trap::Exception { arg, .. } if BREAKPOINTS.contains(&arg) => (at(SIGTRAP, TRAP_BRKPT), last),
+        Trap::Exception { code: exception::PC_ALIGNMENT, .. } => {
+            (at(SIGBUS, BUS_ADRALN), FaultRecord { number: ABORT, error: fsr::ALIGNMENT, addr: pc })
+        }
+        Trap::Exception { code: exception::UNDEFINED, arg } if is_breakpoint(arg, state.pc() & 1 != 0) => {
+            (at(SIGTRAP, TRAP_BRKPT), last)
+        }
         Trap::Exception { .. } => (at(SIGILL, ILL_ILLOPC), undefined),
         // Exceptions of arithmetic are never trapped.
         Trap::Divide | Trap::Float(_) => (at(SIGFPE, FPE_INTDIV), undefined),
@@ -85,6 +93,24 @@ mod tests {
         assert_eq!((info.signo, info.code), (SIGILL, ILL_ILLOPC));
         assert!(matches!(info.fields, Fields::Fault(f) if f.addr.0 == 0x5000));
         assert_eq!(raise(Trap::Exception { code: exception::BREAKPOINT, arg: 0 }).0.signo, SIGTRAP);
-        assert_eq!(raise(Trap::Exception { code: exception::UNDEFINED, arg: 0xde01 }).0.signo, SIGTRAP);
+        let (info, record) = raise(Trap::Exception { code: exception::PC_ALIGNMENT, arg: 0 });
+        assert_eq!((info.signo, info.code), (SIGBUS, BUS_ADRALN));
+        assert_eq!(record, FaultRecord { number: 14, error: 1, addr: 0x5000 });
+    }
+
+    #[test]
+    fn undefined_instructions_that_are_breakpoints() {
+        let signal_at = |pc, arg| {
+            let mut state = CpuState::new();
+            state.set_pc(pc);
+            let trap = Trap::Exception { code: exception::UNDEFINED, arg };
+            signal(&state, trap, FaultRecord::default()).0.signo
+        };
+        for (pc, insn) in [(0x5001, 0xde01), (0x5001, 0xf7f0_a000), (0x5000, 0xe7f0_01f0), (0x5000, 0x17f0_01f0)] {
+            assert_eq!(signal_at(pc, insn), SIGTRAP, "{insn:#x}");
+        }
+        for (pc, insn) in [(0x5001, 0xde02), (0x5000, 0xde01), (0x5001, 0xe7f0_01f0), (0x5000, 0xe7f0_01f1)] {
+            assert_eq!(signal_at(pc, insn), SIGILL, "{insn:#x}");
+        }
     }
 }
