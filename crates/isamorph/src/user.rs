@@ -160,7 +160,8 @@ impl Runner {
         let mut config = EngineConfig::new(guest, space);
         config.kind = self.kind;
         config.tb_size_bytes = self.tb_size.unwrap_or(config.tb_size_bytes);
-        config.precise = self.precise;
+        // Whoever looks at single instructions looks at their flags, too.
+        config.precise = self.precise || self.one_insn;
         if self.one_insn {
             config.max_insns = 1;
         }
