@@ -6,9 +6,22 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// `mov $1,%eax; mov $5,%ebx; inc %ebx; inc %ebx; int $0x80` as an i386 ELF file at 0x8048054: exits with 7.
-fn program() -> Vec<u8> {
-    let code = [0xb8, 1, 0, 0, 0, 0xbb, 5, 0, 0, 0, 0x43, 0x43, 0xcd, 0x80];
+/// `mov $1,%eax; mov $5,%ebx; inc %ebx; inc %ebx; int $0x80`: exits with 7.
+const COUNTING: &[u8] = &[0xb8, 1, 0, 0, 0, 0xbb, 5, 0, 0, 0, 0x43, 0x43, 0xcd, 0x80];
+
+/// Blocks SIGUSR1, sends it to its process, and exits with 1 if it is pending then.
+#[rustfmt::skip]
+const BLOCKING: &[u8] = &[
+    0x6a, 0, 0x68, 0, 2, 0, 0, // push $0; push $0x200
+    0xb8, 175, 0, 0, 0, 0x31, 0xdb, 0x89, 0xe1, 0x31, 0xd2, 0xbe, 8, 0, 0, 0, 0xcd, 0x80, // rt_sigprocmask
+    0xb8, 20, 0, 0, 0, 0xcd, 0x80, // getpid
+    0x89, 0xc3, 0xb9, 10, 0, 0, 0, 0xb8, 37, 0, 0, 0, 0xcd, 0x80, // kill
+    0xb8, 176, 0, 0, 0, 0x89, 0xe3, 0xb9, 8, 0, 0, 0, 0xcd, 0x80, // rt_sigpending
+    0x8b, 0x1c, 0x24, 0xc1, 0xeb, 9, 0xb8, 1, 0, 0, 0, 0xcd, 0x80, // exit
+];
+
+/// An i386 ELF file with that code at 0x8048054.
+fn program(code: &[u8]) -> Vec<u8> {
     let mut elf = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let half = |elf: &mut Vec<u8>, list: &[u16]| list.iter().for_each(|v| elf.extend(v.to_le_bytes()));
     let word = |elf: &mut Vec<u8>, list: &[u32]| list.iter().for_each(|v| elf.extend(v.to_le_bytes()));
@@ -34,9 +47,12 @@ struct Session {
 
 impl Session {
     fn start(name: &str) -> Self {
+        Self::of(name, COUNTING)
+    }
+    fn of(name: &str, code: &[u8]) -> Self {
         let file = |kind| std::env::temp_dir().join(format!("isamorph-gdb-{name}-{}-{kind}", std::process::id()));
         let files = [file("program"), file("socket")];
-        std::fs::write(&files[0], program()).unwrap();
+        std::fs::write(&files[0], program(code)).unwrap();
         std::fs::set_permissions(&files[0], std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let child =
             Command::new(env!("CARGO_BIN_EXE_isamorph")).arg("-g").args([&files[1], &files[0]]).spawn().unwrap();
@@ -130,4 +146,10 @@ fn a_debugger_that_leaves_lets_the_program_run() {
     assert_eq!(s.ask(&format!("Z0,{INC:x},1")), "OK");
     assert_eq!(s.ask("D"), "OK");
     assert_eq!(s.child.wait().unwrap().code(), Some(7));
+}
+
+#[test]
+fn blocked_signals_wait_for_the_guest() {
+    let mut s = Session::of("signal", BLOCKING);
+    assert!(s.ask("vCont;c").starts_with("W01"));
 }

@@ -7,6 +7,7 @@ use gdbstub::conn::{Connection, ConnectionExt};
 use gdbstub::stub::run_blocking::{BlockingEventLoop, Event, WaitForStopReasonError};
 use gdbstub::stub::{GdbStub, MultiThreadStopReason};
 use isamorph_accel::Accel;
+use isamorph_host::signal::{MaskHow, sigprocmask};
 use isamorph_ram::UserSpace;
 use std::convert::Infallible;
 use std::io;
@@ -124,7 +125,10 @@ impl Server {
         let Process { space, accel, program, auxv, .. } = process;
         let breakpoints = Default::default();
         let mut target = Debuggee { threads, registers, space, accel, breakpoints, program, auxv };
-        std::thread::Builder::new().name("gdb".into()).spawn(move || {
+        // The thread is not the guest's: what is sent to the process must not find it while the guest's threads block
+        // it.
+        let mask = sigprocmask(MaskHow::Block, u64::MAX);
+        let spawned = std::thread::Builder::new().name("gdb".into()).spawn(move || {
             if let Ok(link) = self.accept() {
                 // Whatever ended it, gdb is gone; an error is worth a line.
                 if let Err(error) = GdbStub::new(link).run_blocking::<Loop>(&mut target) {
@@ -135,8 +139,9 @@ impl Server {
                 target.accel.set_breakpoint(addr, false);
             }
             target.threads.detach();
-        })?;
-        Ok(())
+        });
+        sigprocmask(MaskHow::Set, mask);
+        spawned.map(drop)
     }
 }
 
