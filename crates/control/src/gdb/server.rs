@@ -2,7 +2,7 @@
 
 use super::registers;
 use super::target::{Debuggee, stop_reason};
-use super::threads::{Report, Threads};
+use super::threads::Threads;
 use gdbstub::conn::{Connection, ConnectionExt};
 use gdbstub::stub::run_blocking::{BlockingEventLoop, Event, WaitForStopReasonError};
 use gdbstub::stub::{GdbStub, MultiThreadStopReason};
@@ -157,9 +157,6 @@ impl BlockingEventLoop for Loop {
     fn wait_for_stop_reason(target: &mut Debuggee, link: &mut Link) -> Wait {
         loop {
             if let Some(report) = target.threads.next_report(POLL) {
-                if matches!(report, Report::Ended(_)) {
-                    target.threads.acknowledge_end();
-                }
                 return Ok(Event::TargetStopped(stop_reason(report)));
             }
             if link.peek().map_err(WaitForStopReasonError::Connection)?.is_some() {

@@ -136,7 +136,7 @@ impl Threads {
         }
     }
     /// Ends of the process that wait to be told have been told.
-    pub(super) fn acknowledge_end(&self) {
+    fn acknowledge_end(&self) {
         self.lock().told = true;
         self.changed.notify_all();
     }
