@@ -30,7 +30,7 @@ pub struct FaultSite {
     /// The block.
     pub tb: TbId,
     /// Mode of the block.
-    pub mode: u32,
+    pub mode: u64,
     /// Address of the guest instruction.
     pub pc: u64,
     /// Its length.

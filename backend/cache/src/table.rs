@@ -12,7 +12,7 @@ pub struct Key {
     /// Guest program counter.
     pub pc: u64,
     /// What else decides the meaning of the bytes there.
-    pub mode: u32,
+    pub mode: u64,
 }
 
 /// Where placed code is entered. Valid as long as the vCPU that looked it up stays pinned.

@@ -252,7 +252,7 @@ impl Generator<'_> {
         let pc = 0x4000 + 16 * self.rng.below(256) as u64;
         let next = 0x1000 + 4 * self.insns;
         let target = self.operand(self.table.addr_type());
-        match self.rng.below(12) {
+        match self.rng.below(13) {
             0 => ExitKind::Call { pc, ret: next },
             1 => ExitKind::IndirectCall { target, ret: next },
             2 => ExitKind::Return { target },
@@ -261,6 +261,7 @@ impl Generator<'_> {
             5 => ExitKind::Exception { pc, code: 6, arg: 0 },
             6 => ExitKind::Halt { next },
             7 => ExitKind::Resync { next },
+            8 => ExitKind::ResyncTo { target },
             _ => ExitKind::Direct { pc },
         }
     }

@@ -35,7 +35,7 @@ fn expected(region: &Region, outcome: Outcome) -> Left {
             ExitKind::Syscall { .. } => Left::Stopped(ExitReason::Syscall),
             ExitKind::Exception { .. } => Left::Stopped(ExitReason::Exception),
             ExitKind::Halt { .. } => Left::Stopped(ExitReason::Halt),
-            ExitKind::Resync { .. } => Left::Stopped(ExitReason::Safepoint),
+            ExitKind::Resync { .. } | ExitKind::ResyncTo { .. } => Left::Stopped(ExitReason::Safepoint),
             _ => Left::To(target.unwrap_or(0)),
         },
     }

@@ -1,6 +1,11 @@
 //! The contract between whatever runs guest code (JIT, interpreter, a hypervisor) and the loop that serves its exits.
 
+mod wires;
+
+pub use wires::{Controller, Signals, Wires};
+
 use isamorph_ir::{CpuState, Trap};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// Why a vCPU stopped running guest code. The program counter in the state says where it goes on.
@@ -36,6 +41,49 @@ pub trait Vcpu {
     /// The word that asks the vCPU to stop at its next safepoint when set to non-zero. It is valid as long as the vCPU
     /// is; signal handlers and other threads may store to it.
     fn exit_request(&self) -> *const AtomicU32;
+}
+
+/// Why a processor of a machine stopped running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// [`Signals::ATTENTION`] is pending.
+    Attention,
+    /// It halted, and nothing that would wake it is pending. Running it again goes on waiting or wakes up.
+    Halted,
+    /// The program counter is at a breakpoint; its instruction has not run.
+    Breakpoint,
+    /// It cannot go on (x86: triple fault); only a reset helps.
+    Shutdown,
+    /// Whatever runs it cannot go on, and said why on the log.
+    Failed,
+}
+
+/// A processor of a machine, owned by the host thread that runs it. It takes interrupts and delivers the guest's
+/// exceptions itself, and serves accesses to devices by the machine's address spaces.
+pub trait Processor {
+    /// Runs until something needs the caller.
+    fn run(&mut self) -> Left;
+    /// Runs one instruction, breakpoint or not; nothing if nothing stopped it.
+    fn step(&mut self) -> Option<Left>;
+    /// The state, complete.
+    fn state(&mut self) -> &CpuState;
+    /// The state, complete and writable; changes take effect at the next run, whatever they are.
+    fn state_mut(&mut self) -> &mut CpuState;
+    /// The physical address of a virtual one, as the processor would read it now; for debuggers, without any effect.
+    fn translate(&mut self, addr: u64) -> Option<u64>;
+}
+
+/// Makes the processors of a machine.
+pub trait Processors: Send + Sync {
+    /// Processor `index` of the machine, for the calling thread, in that state.
+    ///
+    /// # Errors
+    /// What the host refuses, as text.
+    fn processor(&self, index: u32, state: Box<CpuState>, wires: Arc<Wires>) -> Result<Box<dyn Processor>, String>;
+    /// From now on [`Processor::run`] stops before the instruction at that linear address, or no longer.
+    fn set_breakpoint(&self, addr: u64, on: bool);
+    /// Name, as `-accel` takes it.
+    fn name(&self) -> &'static str;
 }
 
 /// Makes vCPUs and drops stale translations.

@@ -16,11 +16,13 @@ mod clock;
 mod dma;
 mod exclusive;
 mod line;
+mod request;
 
 pub use clock::{Clock, ManualClock, Schedule, Timer, TimerId, VirtualClock};
 pub use dma::{Dma, DmaError};
 pub use exclusive::{Exclusive, Guard};
 pub use line::{Gate, Line, LineSink, Probe};
+pub use request::{Request, Requests};
 
 /// A device of a machine, as boards, resets and snapshots see it.
 pub trait Device: Send + Sync {

@@ -107,7 +107,7 @@ impl Core {
         Stop::Trap(Trap::Memory(MemFault { addr: fault.addr, write: false, cause }))
     }
     /// The guest instructions of a region as text.
-    fn listing(&self, region: &Region, mode: u32, symbol: Option<&str>) -> String {
+    fn listing(&self, region: &Region, mode: u64, symbol: Option<&str>) -> String {
         let mut text = format!("IN: {}\n", symbol.unwrap_or_default());
         for insn in &region.insns {
             let mut bytes = vec![0; usize::from(insn.len)];

@@ -86,9 +86,10 @@ fn leave(core: &Core, state: &mut CpuState, region: &Region, outcome: Outcome) -
     };
     let (pc, stop) = match region.exits[exit].kind {
         ExitKind::Direct { pc } | ExitKind::Call { pc, .. } | ExitKind::Resync { next: pc } => (pc, None),
-        ExitKind::IndirectCall { .. } | ExitKind::Return { .. } | ExitKind::Indirect { .. } => {
-            (target.unwrap_or_default() & core.guest.table().addr_mask(), None)
-        }
+        ExitKind::IndirectCall { .. }
+        | ExitKind::Return { .. }
+        | ExitKind::Indirect { .. }
+        | ExitKind::ResyncTo { .. } => (target.unwrap_or_default() & core.guest.table().addr_mask(), None),
         ExitKind::Syscall { next, code } => (next, Some(Stop::Syscall(code))),
         ExitKind::Exception { pc, code, arg } => (pc, Some(Stop::Trap(Trap::Exception { code, arg }))),
         ExitKind::Halt { next } => (next, Some(Stop::Halt)),

@@ -33,7 +33,7 @@ pub struct JitVcpu {
     work: Work,
     /// Whether the host's x87 unit holds the guest's, instead of the save image.
     fpu_live: bool,
-    mode: u32,
+    mode: u64,
     /// Compiled code's stack is no place for a signal frame.
     _stack: AltStack,
 }

@@ -22,7 +22,7 @@ impl Guest for Peculiar {
     fn helpers(&self) -> &'static [Helper] {
         Toy.helpers()
     }
-    fn mode(&self, state: &CpuState) -> u32 {
+    fn mode(&self, state: &CpuState) -> u64 {
         (state.get(&TABLE, RegId(6)) != 0).into()
     }
     fn code_address(&self, pc: u64) -> u64 {
@@ -35,7 +35,7 @@ impl Guest for Peculiar {
         &self,
         region: &mut Region,
         pc: u64,
-        mode: u32,
+        mode: u64,
         source: &dyn CodeSource,
         limits: Limits,
     ) -> Result<(), FetchFault> {
@@ -46,13 +46,15 @@ impl Guest for Peculiar {
         for exit in &mut region.exits {
             exit.kind = match exit.kind {
                 ExitKind::Direct { pc } => ExitKind::Resync { next: pc | 1 },
-                ExitKind::Syscall { next, code } => ExitKind::Syscall { next: next | 1, code: code + 100 * mode },
+                ExitKind::Syscall { next, code } => {
+                    ExitKind::Syscall { next: next | 1, code: code + 100 * (mode as u32) }
+                }
                 other => other,
             };
         }
         Ok(())
     }
-    fn disassemble(&self, pc: u64, mode: u32, bytes: &[u8], out: &mut String) -> usize {
+    fn disassemble(&self, pc: u64, mode: u64, bytes: &[u8], out: &mut String) -> usize {
         Toy.disassemble(pc, mode, bytes, out)
     }
     fn pc_shift(&self) -> u32 {

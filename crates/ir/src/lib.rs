@@ -16,7 +16,10 @@ pub mod types;
 pub mod verify;
 
 pub use builder::Builder;
-pub use machine::{FaultCause, FloatUnit, Helper, HelperCx, HelperFn, HelperId, MemFault, Memory, StringOp, Trap};
+pub use machine::{
+    CONTROLLER_PRIORITY, FaultCause, FloatUnit, Flush, Helper, HelperCx, HelperFn, HelperId, MemFault, Memory,
+    StringOp, System, Trap,
+};
 pub use op::{Arg, AttrKind, Effects, ImmKind, OPS, Op, OpInfo, Res, X87Form, X87Op};
 pub use region::{Addr, Block, Const, ExceptionCode, Exit, ExitKind, GuestInsn, Inst, Region, Value};
 pub use state::{CpuState, Family, GUEST_OFFSET, Header, Pin, RegDef, RegId, RegTable, SPILL_BYTES};

@@ -25,6 +25,13 @@ pub enum FaultCause {
     NoBacking,
     /// The address is not aligned as the access demands.
     Misaligned,
+    /// The guest's own translation of addresses refuses it, with this exception in the guest's numbering.
+    Guest {
+        /// Which exception.
+        code: ExceptionCode,
+        /// Its argument (error code).
+        arg: u64,
+    },
 }
 
 /// Guest memory as the interpreter and helpers see it. Addresses are guest virtual addresses.
@@ -37,6 +44,10 @@ pub trait Memory {
     fn write(&self, addr: u64, data: &[u8]) -> Result<(), MemFault>;
     /// Atomically replaces `bytes` (1, 2, 4, 8 or 16) little-endian bytes by `f` of them; returns the old value.
     fn update(&self, addr: u64, bytes: u32, f: &mut dyn FnMut(u128) -> u128) -> Result<u128, MemFault>;
+    /// The machine that the memory is in; a user program sees none.
+    fn system(&self) -> Option<&dyn System> {
+        None
+    }
 }
 
 /// A guest exception in the making.
@@ -71,6 +82,46 @@ impl From<MemFault> for Trap {
         Trap::Memory(fault)
     }
 }
+
+/// Which cached translations of guest addresses no longer hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flush {
+    /// All.
+    All,
+    /// All but those that the guest marked as global.
+    Local,
+    /// Those of the page at that virtual address, global or not.
+    Page(u64),
+    /// None; but the privilege or the address space has changed in which addresses are looked up.
+    Context,
+}
+
+/// The machine around a processor, as privileged instructions reach it. A guest program in user mode has none.
+pub trait System {
+    /// Reads guest virtual memory with the rights of the operating system, whatever the current privilege: descriptor
+    /// tables, task states.
+    fn read_privileged(&self, addr: u64, out: &mut [u8]) -> Result<(), MemFault>;
+    /// Writes it; as [`Memory::write`].
+    fn write_privileged(&self, addr: u64, data: &[u8]) -> Result<(), MemFault>;
+    /// Reads guest physical memory; what is not there reads as the bus has it.
+    fn read_physical(&self, addr: u64, out: &mut [u8]);
+    /// Writes guest physical memory.
+    fn write_physical(&self, addr: u64, data: &[u8]);
+    /// Reads an I/O port; `bytes` is 1, 2 or 4.
+    fn port_in(&self, port: u16, bytes: u32) -> u32;
+    /// Writes an I/O port.
+    fn port_out(&self, port: u16, bytes: u32, value: u32);
+    /// Drops translations of addresses. Called before the instruction ends, after the state that decides them changed.
+    fn flush(&self, state: &mut CpuState, what: Flush);
+    /// Reads a register of the processor's own interrupt controller (x86: by MSR number, or [`CONTROLLER_PRIORITY`]).
+    /// Nothing if there is no such register.
+    fn controller_read(&self, register: u32) -> Option<u64>;
+    /// Writes one; nothing if there is no such register or it refuses the value.
+    fn controller_write(&self, register: u32, value: u64) -> Option<()>;
+}
+
+/// The number under which [`System::controller_read`] knows the task priority (x86: CR8).
+pub const CONTROLLER_PRIORITY: u32 = u32::MAX;
 
 /// What a helper gets: the state, synchronised as its descriptor says, and memory.
 pub struct HelperCx<'a> {

@@ -196,6 +196,11 @@ pub enum ExitKind {
         /// Next program counter.
         next: u64,
     },
+    /// The same to a computed place: far jumps, returns from interrupts.
+    ResyncTo {
+        /// Next program counter.
+        target: Value,
+    },
     /// The processor stops until an interrupt.
     Halt {
         /// Program counter after the instruction.
@@ -207,7 +212,10 @@ impl ExitKind {
     /// The computed target, if there is one.
     pub fn target(&self) -> Option<Value> {
         match *self {
-            Self::IndirectCall { target, .. } | Self::Return { target } | Self::Indirect { target } => Some(target),
+            Self::IndirectCall { target, .. }
+            | Self::Return { target }
+            | Self::Indirect { target }
+            | Self::ResyncTo { target } => Some(target),
             _ => None,
         }
     }

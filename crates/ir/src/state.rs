@@ -144,6 +144,9 @@ pub struct Header {
     pub jump_cache: u64,
     /// Host address of the executable view of the code cache.
     pub code_base: u64,
+    /// Translations of guest addresses that compiled code may use, where the guest has translated addresses (host
+    /// address of a table).
+    pub tlb: u64,
     /// Host MXCSR of the emulator while compiled code runs.
     pub host_mxcsr: u32,
     /// Reserved.
@@ -170,6 +173,7 @@ impl Header {
             shadow_top: 0,
             jump_cache: 0,
             code_base: 0,
+            tlb: 0,
             host_mxcsr: 0x1f80,
             reserved: 0,
             operation: 0,

@@ -48,8 +48,8 @@ impl Guest for A64 {
     fn helpers(&self) -> &'static [Helper] {
         helpers::HELPERS
     }
-    fn mode(&self, state: &CpuState) -> u32 {
-        lift::Mode::of(state).number()
+    fn mode(&self, state: &CpuState) -> u64 {
+        lift::Mode::of(state).number().into()
     }
     fn address_mask(&self) -> u64 {
         u64::MAX >> 8
@@ -58,13 +58,13 @@ impl Guest for A64 {
         &self,
         region: &mut Region,
         pc: u64,
-        mode: u32,
+        mode: u64,
         code: &dyn CodeSource,
         limits: Limits,
     ) -> Result<(), FetchFault> {
-        lift::lift_region(region, pc, lift::Mode::from_number(mode), code, limits)
+        lift::lift_region(region, pc, lift::Mode::from_number(mode as u32), code, limits)
     }
-    fn disassemble(&self, pc: u64, _mode: u32, bytes: &[u8], out: &mut String) -> usize {
+    fn disassemble(&self, pc: u64, _mode: u64, bytes: &[u8], out: &mut String) -> usize {
         use std::fmt::Write as _;
         let word = bytes.first_chunk().map_or(0, |raw: &[u8; 4]| u32::from_le_bytes(*raw));
         let engine = capstone::Capstone::new().arm64().mode(arm64::ArchMode::Arm).build();

@@ -53,8 +53,8 @@ impl Guest for Arm {
     fn helpers(&self) -> &'static [Helper] {
         helpers::HELPERS
     }
-    fn mode(&self, state: &CpuState) -> u32 {
-        lift::Mode::of(state).number()
+    fn mode(&self, state: &CpuState) -> u64 {
+        lift::Mode::of(state).number().into()
     }
     fn code_address(&self, pc: u64) -> u64 {
         pc & !1
@@ -63,13 +63,13 @@ impl Guest for Arm {
         &self,
         region: &mut Region,
         pc: u64,
-        mode: u32,
+        mode: u64,
         code: &dyn CodeSource,
         limits: Limits,
     ) -> Result<(), FetchFault> {
-        lift::lift_region(region, pc, lift::Mode::from_number(mode), self.cpu.features(), code, limits)
+        lift::lift_region(region, pc, lift::Mode::from_number(mode as u32), self.cpu.features(), code, limits)
     }
-    fn disassemble(&self, pc: u64, _mode: u32, bytes: &[u8], out: &mut String) -> usize {
+    fn disassemble(&self, pc: u64, _mode: u64, bytes: &[u8], out: &mut String) -> usize {
         disassembly::disassemble(pc, bytes, out)
     }
     fn pc_shift(&self) -> u32 {

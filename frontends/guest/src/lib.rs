@@ -1,5 +1,9 @@
 //! What a guest architecture must offer: registers, helpers, and lifting of its code to the IR.
 
+mod system;
+
+pub use system::{Access, AccessKind, Delivered, Event, Mapping, Physical, SystemGuest, Wake};
+
 use isamorph_ir::{CpuState, Helper, RegTable, Region};
 
 /// Where a front end reads guest code from.
@@ -40,7 +44,7 @@ pub trait Guest: Send + Sync {
     fn helpers(&self) -> &'static [Helper];
     /// What, besides the program counter, decides the meaning of the bytes there. An instruction that may change it
     /// ends its region with `ExitKind::Resync`.
-    fn mode(&self, state: &CpuState) -> u32;
+    fn mode(&self, state: &CpuState) -> u64;
     /// The address of the instruction that a program counter names. Program counters may carry more than an address:
     /// bit 0 of an A32 one tells the instruction set.
     fn code_address(&self, pc: u64) -> u64 {
@@ -60,12 +64,12 @@ pub trait Guest: Send + Sync {
         &self,
         region: &mut Region,
         pc: u64,
-        mode: u32,
+        mode: u64,
         code: &dyn CodeSource,
         limits: Limits,
     ) -> Result<(), FetchFault>;
     /// Writes the instruction at the start of `bytes` as text; returns its length, at least 1.
-    fn disassemble(&self, pc: u64, mode: u32, bytes: &[u8], out: &mut String) -> usize;
+    fn disassemble(&self, pc: u64, mode: u64, bytes: &[u8], out: &mut String) -> usize;
     /// Right shift of a program counter before it indexes the jump cache: log2 of the instruction alignment.
     fn pc_shift(&self) -> u32;
 }

@@ -87,9 +87,9 @@ impl X86 {
 }
 
 impl X86 {
-    fn processor(&self, mode: u32) -> lift::Processor {
+    fn processor(&self, mode: u64) -> lift::Processor {
         let index = model::MODELS.iter().position(|m| m.name == self.model.name).unwrap_or(0);
-        lift::Processor { mode: Mode::from_number(mode), features: self.model.features, model: index as u32 }
+        lift::Processor { mode: Mode::from_number(mode as u32), features: self.model.features, model: index as u32 }
     }
 }
 
@@ -100,21 +100,21 @@ impl Guest for X86 {
     fn helpers(&self) -> &'static [Helper] {
         helpers::HELPERS
     }
-    fn mode(&self, _state: &CpuState) -> u32 {
-        self.mode.number()
+    fn mode(&self, _state: &CpuState) -> u64 {
+        self.mode.number().into()
     }
     fn lift(
         &self,
         region: &mut Region,
         pc: u64,
-        mode: u32,
+        mode: u64,
         code: &dyn CodeSource,
         limits: Limits,
     ) -> Result<(), FetchFault> {
         lift::lift_region(region, pc, self.processor(mode), code, limits)
     }
-    fn disassemble(&self, pc: u64, mode: u32, bytes: &[u8], out: &mut String) -> usize {
-        let insn = Decoder::with_ip(Mode::from_number(mode).bits(), bytes, pc, DecoderOptions::NONE).decode();
+    fn disassemble(&self, pc: u64, mode: u64, bytes: &[u8], out: &mut String) -> usize {
+        let insn = Decoder::with_ip(Mode::from_number(mode as u32).bits(), bytes, pc, DecoderOptions::NONE).decode();
         let mut formatter = GasFormatter::new();
         // As the logs of QEMU and objdump look: size suffixes, operands in a column of their own.
         let options = formatter.options_mut();

@@ -15,6 +15,7 @@
 
 mod access;
 mod flat;
+pub mod initiator;
 mod listing;
 mod map;
 mod region;

@@ -186,6 +186,11 @@ impl Emitter<'_> {
             }
             // At a safepoint the dispatcher looks at everything again.
             ExitKind::Resync { next } => self.leave(next, Thunk::Safepoint),
+            ExitKind::ResyncTo { target } => {
+                self.target_to_pc(target);
+                self.asm.op(Opcode::one(0x89), 8, PC, Rm::Mem(Mem::state(offset_of!(Header, pc) as u32)));
+                self.branch_to_thunk(0xe9, Thunk::Safepoint);
+            }
             ExitKind::Halt { next } => self.leave(next, Thunk::Halt),
         }
     }

@@ -200,14 +200,14 @@ impl Guest for Toy {
     fn helpers(&self) -> &'static [Helper] {
         HELPERS
     }
-    fn mode(&self, _: &CpuState) -> u32 {
+    fn mode(&self, _: &CpuState) -> u64 {
         0
     }
     fn lift(
         &self,
         region: &mut Region,
         pc: u64,
-        _: u32,
+        _: u64,
         source: &dyn CodeSource,
         limits: Limits,
     ) -> Result<(), FetchFault> {
@@ -237,7 +237,7 @@ impl Guest for Toy {
         b.finish();
         Ok(())
     }
-    fn disassemble(&self, pc: u64, _: u32, bytes: &[u8], out: &mut String) -> usize {
+    fn disassemble(&self, pc: u64, _: u64, bytes: &[u8], out: &mut String) -> usize {
         let _ = write!(out, "op{} at {pc:x}", bytes.first().copied().unwrap_or(0));
         SIZE as usize
     }

@@ -387,6 +387,7 @@ impl Parser<'_> {
             "indirect" => ExitKind::Indirect { target: self.value(c, address)? },
             "syscall" => ExitKind::Syscall { next: c.number()?, code: keyword(c, "code")? },
             "exception" => ExitKind::Exception { pc: c.number()?, code: keyword(c, "code")?, arg: keyword(c, "arg")? },
+            "resync_to" => ExitKind::ResyncTo { target: self.value(c, address)? },
             "resync" => ExitKind::Resync { next: c.number()? },
             "halt" => ExitKind::Halt { next: c.number()? },
             other => return Err(format!("no kind of exit `{other}`")),

@@ -223,6 +223,10 @@ impl Printer<'_> {
                 self.put(format_args!("exception {pc:#x} code {code} arg {arg}"));
             }
             ExitKind::Resync { next } => self.put(format_args!("resync {next:#x}")),
+            ExitKind::ResyncTo { target } => {
+                self.out.push_str("resync_to ");
+                self.value(target, address);
+            }
             ExitKind::Halt { next } => self.put(format_args!("halt {next:#x}")),
         }
         if exit.live_flags != FlagSet::all() {

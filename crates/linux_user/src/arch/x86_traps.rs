@@ -96,7 +96,7 @@ fn is_canonical(addr: u64) -> bool {
 fn memory(state: &CpuState, fault: MemFault) -> (SigInfo, FaultRecord) {
     let (signo, code, present) = match fault.cause {
         FaultCause::Unmapped => (SIGSEGV, SEGV_MAPERR, 0),
-        FaultCause::Protected => (SIGSEGV, SEGV_ACCERR, pf::PRESENT),
+        FaultCause::Protected | FaultCause::Guest { .. } => (SIGSEGV, SEGV_ACCERR, pf::PRESENT),
         FaultCause::NoBacking => (SIGBUS, BUS_ADRERR, 0),
         FaultCause::Misaligned => (SIGSEGV, SI_KERNEL, 0),
     };

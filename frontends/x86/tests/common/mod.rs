@@ -25,7 +25,7 @@ pub fn lift_for(guest: X86, bytes: &[u8]) -> Region {
     let mut region = Region::default();
     let code = Bytes([bytes, &[0x90; 16]].concat());
     let limits = Limits { max_insns: 1, precise: true };
-    let mode = guest.table().addr_bits;
+    let mode = guest.table().addr_bits.into();
     guest.lift(&mut region, PC, mode, &code, limits).expect("the bytes can be fetched");
     region
 }

@@ -63,7 +63,7 @@ pub fn signal(state: &CpuState, trap: Trap, last: FaultRecord) -> (SigInfo, Faul
 fn memory(pc: u64, fault: MemFault) -> (SigInfo, FaultRecord) {
     let (signo, code, status) = match fault.cause {
         FaultCause::Unmapped => (SIGSEGV, SEGV_MAPERR, esr::TRANSLATION),
-        FaultCause::Protected => (SIGSEGV, SEGV_ACCERR, esr::PERMISSION),
+        FaultCause::Protected | FaultCause::Guest { .. } => (SIGSEGV, SEGV_ACCERR, esr::PERMISSION),
         FaultCause::NoBacking => (SIGBUS, BUS_ADRERR, esr::EXTERNAL),
         FaultCause::Misaligned => (SIGBUS, BUS_ADRALN, esr::ALIGNMENT),
     };

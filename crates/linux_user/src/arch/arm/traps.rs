@@ -58,7 +58,7 @@ pub fn signal(state: &CpuState, trap: Trap, last: FaultRecord) -> (SigInfo, Faul
 fn memory(fault: MemFault) -> (SigInfo, FaultRecord) {
     let (signo, code, status) = match fault.cause {
         FaultCause::Unmapped => (SIGSEGV, SEGV_MAPERR, fsr::TRANSLATION),
-        FaultCause::Protected => (SIGSEGV, SEGV_ACCERR, fsr::PERMISSION),
+        FaultCause::Protected | FaultCause::Guest { .. } => (SIGSEGV, SEGV_ACCERR, fsr::PERMISSION),
         FaultCause::NoBacking => (SIGBUS, BUS_ADRERR, fsr::EXTERNAL),
         FaultCause::Misaligned => (SIGBUS, BUS_ADRALN, fsr::ALIGNMENT),
     };

@@ -1,0 +1,1 @@
+//! Disk images: what block devices read and write.

@@ -1,0 +1,1 @@
+//! Boards: the only place that wires processors, buses and devices.
