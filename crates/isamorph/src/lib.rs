@@ -1,13 +1,15 @@
 //! The command: one binary that is called by many names.
 //!
 //! * [`names`] finds out what it is asked to be, [`options`] reads the options of user mode, [`user`] runs a program,
-//!   [`demo`] shows what the translator does.
+//!   [`demo`] shows what the translator does. [`binfmt`] and [`chroot`] are for whole foreign file systems.
 //! * [`sink`] turns what the engine tells into log text ([`log`], [`listing`], [`symbols`]), into [`statistics`] and
 //!   into a map for `perf` ([`perf_map`]).
 //!
 //! Nothing is done at the start that a program does not need: no configuration is read, no logging framework is set up,
 //! and symbols are read only when something is to be logged.
 
+pub mod binfmt;
+pub mod chroot;
 pub mod cpu;
 pub mod demo;
 pub mod end;
@@ -26,6 +28,7 @@ pub mod value;
 
 use end::End;
 use names::{Call, Role};
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,6 +43,11 @@ pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = match &call.role {
         Role::User(_) => user::run(call).err(),
         Role::Demo => demo::run(std::mem::take(&mut call.arguments)).err(),
+        Role::Binfmt => Some(match binfmt::run(std::mem::take(&mut call.arguments)) {
+            Ok(text) => End::Text(text),
+            Err(end) => end,
+        }),
+        Role::Chroot => in_root(call).err(),
         Role::Help => Some(End::Help),
         Role::Unsupported(what) => Some(End::unsupported(&format!("{name}: {what}"))),
     };
@@ -56,6 +64,12 @@ pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Whoever reads only the first line closes the pipe early.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+/// Runs a command in another root file system, whatever architecture it is of.
+fn in_root(call: Call) -> Result<Infallible, End> {
+    let arguments = chroot::enter(call.arguments)?;
+    user::run(Call { name: call.name, role: Role::User(None), preserves_argv0: false, arguments })
 }
 
 /// The version. Whatever looks for "version N.N.N" finds QEMU's, and under QEMU's names it is where QEMU has it.
@@ -75,6 +89,8 @@ fn help(name: &str) -> String {
 usage: {name} [options] program [arguments...]
        isamorph [i386] [options] program [arguments...]
        isamorph demo [--rounds N] [--save FILE]
+       isamorph binfmt install|status|remove [ARCHITECTURE...]
+       isamorph chroot DIRECTORY [COMMAND [ARGUMENT...]]
 Runs Linux programs of another processor. Without its name, the architecture is the program's.
 
 Options and associated environment variables:

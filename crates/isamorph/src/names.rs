@@ -13,7 +13,7 @@ pub struct Architecture {
     /// Debian's name for it.
     pub debian: Option<&'static str>,
     /// ELF machine number and class (1 is 32-bit, 2 is 64-bit).
-    elf: (u16, u8),
+    pub(crate) elf: (u16, u8),
 }
 
 impl Architecture {
@@ -42,6 +42,10 @@ pub enum Role {
     User(Option<&'static Architecture>),
     /// The demonstration.
     Demo,
+    /// Rules by which the kernel runs foreign programs.
+    Binfmt,
+    /// A command in another root file system.
+    Chroot,
     /// Help.
     Help,
     /// Known, but not there.
@@ -74,6 +78,8 @@ fn role(word: &str) -> Option<Role> {
     }
     match word {
         "demo" => Some(Role::Demo),
+        "binfmt" => Some(Role::Binfmt),
+        "chroot" => Some(Role::Chroot),
         "help" => Some(Role::Help),
         _ if word.starts_with("system-") || OTHER_TOOLS.contains(&word) => Some(Role::Unsupported(word.to_owned())),
         _ => None,

@@ -10,6 +10,7 @@ use crate::log_items::LogItems;
 use crate::names::Architecture;
 use crate::value;
 use isamorph_engine::Kind;
+use isamorph_linux_user::sys::emulator;
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -170,6 +171,8 @@ options! {
     "accel" <"name[,prop=value]">; inherited; "jit (or tcg) compiles, interp interprets; 'help' lists the properties"
         => value::accelerator;
     "stats"; inherited; "print at the end what was translated" => |s, _| { s.statistics = true; Ok(()) };
+    "emulator-fd" <"number">; once; "the open file of the emulator; for programs that the guest executes"
+        => |_, v| { emulator::adopt(value::number("-emulator-fd", v)? as i32); Ok(()) };
     "log-append"; inherited; "keep what is in the log file; programs that the guest executes do"
         => |s, _| { s.log_append = true; Ok(()) };
 }

@@ -54,7 +54,7 @@ const VALUES: &[(&str, &str)] = &[
 #[test]
 fn every_option_has_a_twin_in_the_environment_or_is_an_addition() {
     let without: Vec<&str> = OPTIONS.iter().filter(|row| row.variable.is_none()).map(|row| row.name).collect();
-    assert_eq!(without, ["h", "accel", "stats", "log-append"]);
+    assert_eq!(without, ["h", "accel", "stats", "emulator-fd", "log-append"]);
     let names: HashSet<&str> = OPTIONS.iter().flat_map(|row| [Some(row.name), row.alias]).flatten().collect();
     assert_eq!(names.len(), OPTIONS.len() + OPTIONS.iter().filter(|row| row.alias.is_some()).count());
     for name in names {

@@ -79,6 +79,19 @@ pub fn auxv(kind: u64) -> u64 {
     unsafe { libc::getauxval(kind) }
 }
 
+/// Device and inode of an open file.
+///
+/// # Errors
+/// What the kernel returns.
+pub fn file_identity(fd: i32) -> Result<(u64, u64), Errno> {
+    // SAFETY: all zeros are a valid value of the structure, which the call fills.
+    unsafe {
+        let mut data: libc::stat = std::mem::zeroed();
+        call(libc::SYS_fstat, [fd as u64, (&raw mut data) as u64])?;
+        Ok((data.st_dev, data.st_ino))
+    }
+}
+
 /// `fork`, or `clone` with a copy of the memory. Returns the child's process id, 0 in the child, and with
 /// `CLONE_PIDFD` its file descriptor.
 ///

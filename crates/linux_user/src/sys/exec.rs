@@ -10,6 +10,7 @@ use crate::elf::{self, ElfError, Image};
 use crate::errno::{E2BIG, EFAULT, EINVAL, ELOOP, Errno};
 use crate::kernel::call;
 use crate::run::{Options, StartError};
+use crate::sys::emulator;
 use crate::table::SysResult;
 use crate::task::Cx;
 use isamorph_host::signal::{MaskHow, sigprocmask};
@@ -191,16 +192,33 @@ fn execute(cx: &mut Cx, dir: i32, path: CString, (argv, envp): (Vec<CString>, Ve
         libc::SYS_faccessat2,
         [dir as u64, path.as_ptr() as u64, libc::X_OK as u64, (libc::AT_EACCESS | flags & libc::AT_EMPTY_PATH) as u64],
     )?;
+    let Some(emulator) = emulator(cx)? else {
+        // A rule of `binfmt_misc` may know more.
+        return replace_process(cx, At { dir, path, flags }, argv, envp);
+    };
     let program = program_path(dir, path, flags, file.ok().as_ref())?;
     let mut list = emulator_arguments(cx, argv.first(), program)?;
     list.extend(argv.into_iter().skip(1));
-    let emulator = CString::new(cx.options().emulator.as_os_str().as_bytes()).map_err(|_| EINVAL)?;
-    replace_process(cx, At { dir: libc::AT_FDCWD, path: emulator, flags: 0 }, list, envp)
+    replace_process(cx, emulator, list, envp)
+}
+
+/// How the emulator is executed from here, if it can be.
+fn emulator(cx: &Cx) -> Result<Option<At>, Errno> {
+    let path = &cx.options().emulator;
+    if path.exists() {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| EINVAL)?;
+        return Ok(Some(At { dir: libc::AT_FDCWD, path, flags: 0 }));
+    }
+    let at = |dir| At { dir, path: CString::default(), flags: libc::AT_EMPTY_PATH };
+    Ok(emulator::descriptor().map(at))
 }
 
 fn emulator_arguments(cx: &Cx, argv0: Option<&CString>, program: CString) -> Result<Vec<CString>, Errno> {
     let options = cx.options().emulator_args.iter().map(|a| CString::new(a.as_bytes()).map_err(|_| EINVAL));
     let mut list = options.collect::<Result<Vec<_>, _>>()?;
+    if let Some(fd) = emulator::descriptor() {
+        list.extend([c"-emulator-fd".to_owned(), CString::new(fd.to_string()).map_err(|_| EINVAL)?]);
+    }
     list.extend([c"-0".to_owned(), argv0.cloned().unwrap_or_default(), program]);
     Ok(list)
 }

@@ -1,6 +1,6 @@
 //! Memory: the heap, mappings, protection, advice.
 
-use crate::errno::{EBADF, EINVAL, ENOMEM, Errno};
+use crate::errno::{EINVAL, ENOMEM, Errno};
 use crate::kernel::call;
 use crate::memory::Access;
 use crate::table::SysResult;
@@ -86,10 +86,8 @@ pub fn mmap2(cx: &mut Cx, [addr, len, prot, flags, fd, pages]: [u64; 6]) -> SysR
 }
 
 fn file(fd: i32, offset: u64) -> Result<MapKind, Errno> {
-    let link = std::fs::metadata(format!("/proc/self/fd/{fd}"));
-    let meta = link.map_err(|_| EBADF)?;
-    use std::os::unix::fs::MetadataExt;
-    Ok(MapKind::File { fd, offset, id: FileId { dev: meta.dev(), inode: meta.ino() } })
+    let (dev, inode) = crate::kernel::file_identity(fd)?;
+    Ok(MapKind::File { fd, offset, id: FileId { dev, inode } })
 }
 
 fn name(fd: i32) -> Option<Arc<str>> {

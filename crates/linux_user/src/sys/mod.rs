@@ -1,6 +1,7 @@
 //! The handlers of system calls, by subject. They take canonical arguments (see [`crate::table::Arg`]) and work for
 //! every guest architecture.
 
+pub mod emulator;
 pub mod exec;
 pub mod forward;
 pub mod fs;

@@ -4,7 +4,8 @@
 //! What is not served is refused by name, so that `-strace` and the coverage report say what a program missed.
 
 use crate::sys::{
-    exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal, time,
+    emulator, exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal,
+    time,
 };
 use crate::table::syscalls;
 
@@ -53,7 +54,7 @@ syscalls! {
     38 renameat(DirFd, Str, DirFd, Str) => run(fs::renameat);
     39 umount2(Str, Hex) => run(fs::umount2);
     40 mount(Str, Str, Str, Hex, Ptr) => run(fs::mount);
-    41 pivot_root(Str, Str) => run(fs::pivot_root);
+    41 pivot_root(Str, Str) => run(emulator::pivot_root);
     42 nfsservctl() => refuse(ENOSYS);
     43 statfs(Str, Ptr) => run(fs::statfs);
     44 fstatfs(Fd, Ptr) => run(fs::fstatfs);
@@ -63,13 +64,13 @@ syscalls! {
     48 faccessat(DirFd, Str, Access) => run(fs::faccessat);
     49 chdir(Str) => run(fs::chdir);
     50 fchdir(Fd) => host(SYS_fchdir);
-    51 chroot(Str) => run(fs::chroot);
+    51 chroot(Str) => run(emulator::chroot);
     52 fchmod(Fd, Mode) => host(SYS_fchmod);
     53 fchmodat(DirFd, Str, Mode) => run(fs::fchmodat);
     54 fchownat(DirFd, Str, Uint, Uint, AtFlags) => run(fs::fchownat);
     55 fchown(Fd, Uint, Uint) => host(SYS_fchown);
     56 openat(DirFd, Str, OpenFlags, Mode) => run(fs::openat);
-    57 close(Fd) => host(SYS_close);
+    57 close(Fd) => run(emulator::close);
     58 vhangup() => host(SYS_vhangup);
     59 pipe2(Ptr, OpenFlags) => run(io::pipe2);
     60 quotactl(Uint, Str, Int, Ptr) => refuse(EPERM);
@@ -303,7 +304,7 @@ syscalls! {
     433 fspick(DirFd, Str, Hex) => run(fs::fspick);
     434 pidfd_open(Int, Hex) => host(SYS_pidfd_open);
     435 clone3(Ptr, Size) => run(process::clone3);
-    436 close_range(Uint, Uint, Hex) => host(SYS_close_range);
+    436 close_range(Uint, Uint, Hex) => run(emulator::close_range);
     437 openat2(DirFd, Str, Ptr, Size) => run(fs::openat2);
     438 pidfd_getfd(Fd, Fd, Hex) => host(SYS_pidfd_getfd);
     439 faccessat2(DirFd, Str, Access, AtFlags) => run(fs::faccessat2);

@@ -4,7 +4,8 @@
 
 use crate::arch::arm::private;
 use crate::sys::{
-    exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal, time,
+    emulator, exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal,
+    time,
 };
 use crate::table::syscalls;
 
@@ -18,7 +19,7 @@ syscalls! {
     3 read(Fd, Ptr, Size) => run(io::read);
     4 write(Fd, Ptr, Size) => run(io::write);
     5 open(Str, OpenFlags, Mode) => run(fs::open);
-    6 close(Fd) => host(SYS_close);
+    6 close(Fd) => run(emulator::close);
     8 creat(Str, Mode) => run(fs::creat);
     9 link(Str, Str) => run(fs::link);
     10 unlink(Str) => run(fs::unlink);
@@ -55,7 +56,7 @@ syscalls! {
     55 fcntl(Fd, Int, Hex) => run(io::fcntl);
     57 setpgid(Int, Int) => host(SYS_setpgid);
     60 umask(Mode) => host(SYS_umask);
-    61 chroot(Str) => run(fs::chroot);
+    61 chroot(Str) => run(emulator::chroot);
     62 ustat(Uint, Ptr) => run(fs::ustat);
     63 dup2(Fd, Fd) => host(SYS_dup2);
     64 getppid() => host(SYS_getppid);
@@ -189,7 +190,7 @@ syscalls! {
     215 setfsuid32(Uint) => host(SYS_setfsuid);
     216 setfsgid32(Uint) => host(SYS_setfsgid);
     217 getdents64(Fd, Ptr, Size) => run(io::getdents64);
-    218 pivot_root(Str, Str) => run(fs::pivot_root);
+    218 pivot_root(Str, Str) => run(emulator::pivot_root);
     219 mincore(Ptr, Size, Ptr) => run(mm::mincore);
     220 madvise(Ptr, Size, Int) => run(mm::madvise);
     221 fcntl64(Fd, Int, Hex) => run(io::fcntl);
@@ -401,7 +402,7 @@ syscalls! {
     433 fspick(DirFd, Str, Hex) => run(fs::fspick);
     434 pidfd_open(Int, Hex) => host(SYS_pidfd_open);
     435 clone3(Ptr, Size) => run(process::clone3);
-    436 close_range(Uint, Uint, Hex) => host(SYS_close_range);
+    436 close_range(Uint, Uint, Hex) => run(emulator::close_range);
     437 openat2(DirFd, Str, Ptr, Size) => run(fs::openat2);
     438 pidfd_getfd(Fd, Fd, Hex) => host(SYS_pidfd_getfd);
     439 faccessat2(DirFd, Str, Access, AtFlags) => run(fs::faccessat2);

@@ -5,7 +5,8 @@
 
 use crate::arch::x86_64::prctl;
 use crate::sys::{
-    exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal, time,
+    emulator, exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal,
+    time,
 };
 use crate::table::syscalls;
 
@@ -16,7 +17,7 @@ syscalls! {
     0 read(Fd, Ptr, Size) => run(io::read);
     1 write(Fd, Ptr, Size) => run(io::write);
     2 open(Str, OpenFlags, Mode) => run(fs::open);
-    3 close(Fd) => host(SYS_close);
+    3 close(Fd) => run(emulator::close);
     4 stat(Str, Ptr) => run(fs::stat);
     5 fstat(Fd, Ptr) => run(fs::fstat);
     6 lstat(Str, Ptr) => run(fs::lstat);
@@ -168,13 +169,13 @@ syscalls! {
     152 munlockall() => host(SYS_munlockall);
     153 vhangup() => host(SYS_vhangup);
     154 modify_ldt(Int, Ptr, Size) => refuse(ENOSYS);
-    155 pivot_root(Str, Str) => run(fs::pivot_root);
+    155 pivot_root(Str, Str) => run(emulator::pivot_root);
     156 _sysctl(Ptr) => refuse(ENOSYS);
     157 prctl(Int, Hex, Hex, Hex, Hex) => run(limits::prctl);
     158 arch_prctl(Hex, Hex) => run(prctl::arch_prctl);
     159 adjtimex(Ptr) => run(time::adjtimex);
     160 setrlimit(Int, Ptr) => run(limits::setrlimit);
-    161 chroot(Str) => run(fs::chroot);
+    161 chroot(Str) => run(emulator::chroot);
     162 sync() => host(SYS_sync);
     163 acct(Str) => run(fs::acct);
     164 settimeofday(Ptr, Ptr) => run(time::settimeofday);
@@ -361,7 +362,7 @@ syscalls! {
     433 fspick(DirFd, Str, Hex) => run(fs::fspick);
     434 pidfd_open(Int, Hex) => host(SYS_pidfd_open);
     435 clone3(Ptr, Size) => run(process::clone3);
-    436 close_range(Uint, Uint, Hex) => host(SYS_close_range);
+    436 close_range(Uint, Uint, Hex) => run(emulator::close_range);
     437 openat2(DirFd, Str, Ptr, Size) => run(fs::openat2);
     438 pidfd_getfd(Fd, Fd, Hex) => host(SYS_pidfd_getfd);
     439 faccessat2(DirFd, Str, Access, AtFlags) => run(fs::faccessat2);
