@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "logic",
     "memory",
     "ordered",
+    "pauth",
     "simd_elem",
     "simd_fp",
     "simd_half",

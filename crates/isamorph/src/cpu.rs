@@ -2,7 +2,8 @@
 //!
 //! The x86 front end has models with the features of each. The other architectures have one processor, with every
 //! feature that is translated; the other names are those of processors that have no feature in user mode beyond these,
-//! so that a program made for one of them runs. Asking for features that are not there is refused.
+//! so that a program made for one of them runs (but for SVE, which programs ask for before they use it). Asking for
+//! features that are not there is refused.
 
 use crate::end::End;
 use crate::names::Architecture;
@@ -37,7 +38,11 @@ static MODELS: &[Models] = &[
             "cortex-a15",
         ],
     },
-    Models { architecture: "aarch64", usual: "any", others: &["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72"] },
+    Models {
+        architecture: "aarch64",
+        usual: "any",
+        others: &["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "neoverse-n1", "neoverse-v1"],
+    },
 ];
 
 impl Models {

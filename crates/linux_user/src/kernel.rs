@@ -79,6 +79,14 @@ pub fn auxv(kind: u64) -> u64 {
     unsafe { libc::getauxval(kind) }
 }
 
+/// Fills a small buffer with random bytes.
+///
+/// # Errors
+/// What the kernel returns.
+pub fn random_bytes(out: &mut [u8]) -> Result<(), Errno> {
+    call(libc::SYS_getrandom, [out.as_mut_ptr() as u64, out.len() as u64, 0]).map(|_| ())
+}
+
 /// Device and inode of an open file.
 ///
 /// # Errors

@@ -290,7 +290,7 @@ fn random_bytes(seed: Option<u64>) -> Result<[u8; 16], Errno> {
         }
         return Ok(bytes);
     }
-    crate::kernel::call(libc::SYS_getrandom, [bytes.as_mut_ptr() as u64, 16, 0])?;
+    crate::kernel::random_bytes(&mut bytes)?;
     Ok(bytes)
 }
 

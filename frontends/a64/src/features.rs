@@ -45,6 +45,9 @@ static FEATURES: &[Feature] = &[
     feature(ISAR0, 32, 1, 1 << 17, 0),
     feature(ISAR0, 44, 1, 1 << 20, 0),
     feature(ISAR0, 52, 2, 1 << 27, 1 << 7),
+    // API and GPI: pointer authentication by an algorithm of our own.
+    feature(ISAR1, 8, 1, 1 << 30, 0),
+    feature(ISAR1, 28, 1, 1 << 31, 0),
     // FCMA, LRCPC (LDAPR, LDAPUR), SB, I8MM.
     feature(ISAR1, 16, 1, 1 << 14, 0),
     feature(ISAR1, 20, 2, 1 << 15 | 1 << 26, 0),
@@ -113,6 +116,8 @@ mod tests {
             (1 << 26, "ldapur"),
             (1 << 27, "rmif"),
             (1 << 29, "sb"),
+            (1 << 30, "aut"),
+            (1 << 31, "pacga"),
         ];
         for (bit, prefix) in of {
             let of_feature = |name: &str| name == prefix || prefix.len() > 2 && name.starts_with(prefix);

@@ -50,6 +50,12 @@ const fn rest(name: &'static str, ty: Type, slot: u32, pin: Pin) -> RegDef {
     RegDef { name, ty, offset: REST + 8 * slot, pin }
 }
 
+/// Halves of keys for pointer authentication.
+const KEY_WORDS: u32 = 10;
+const fn key(name: &'static str, word: u32) -> RegDef {
+    rest(name, Type::I64, 9 + word, Pin::State)
+}
+
 /// The registers of AArch64 in their table; [`RegId`] constants and functions below name the rows.
 #[rustfmt::skip]
 pub static A64: RegTable = RegTable {
@@ -77,8 +83,10 @@ pub static A64: RegTable = RegTable {
         rest("exclusive_lo", Type::I64, 6, Pin::State),
         rest("exclusive_hi", Type::I64, 7, Pin::State),
         rest("pstate", Type::I32, 8, Pin::State),
+        key("apia_lo", 0), key("apia_hi", 1), key("apib_lo", 2), key("apib_hi", 3), key("apda_lo", 4),
+        key("apda_hi", 5), key("apdb_lo", 6), key("apdb_hi", 7), key("apga_lo", 8), key("apga_hi", 9),
     ],
-    size: REST + 9 * 8,
+    size: REST + 9 * 8 + 8 * KEY_WORDS,
     addr_bits: 64,
     flags: Some(FLAGS),
     fxsave: None,
@@ -122,6 +130,39 @@ reg_ids! {
     EXCLUSIVE_HI = 72;
     /// PSTATE bits besides NZCV that a program can change, at their places in an SPSR.
     PSTATE = 73;
+    /// The low half of the first of five keys for pointer authentication, see [`Key`].
+    KEYS = 74;
+}
+
+/// A key for pointer authentication (Arm ARM D8.10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// Of instruction addresses.
+    InsnA,
+    /// Of instruction addresses.
+    InsnB,
+    /// Of data addresses.
+    DataA,
+    /// Of data addresses.
+    DataB,
+    /// Of anything.
+    Generic,
+}
+
+impl Key {
+    /// All of them, in the order of the bits of `prctl(PR_PAC_RESET_KEYS)`.
+    pub const ALL: [Key; 5] = [Key::InsnA, Key::InsnB, Key::DataA, Key::DataB, Key::Generic];
+    /// Its low and its high half.
+    pub const fn halves(self) -> [RegId; 2] {
+        let low = KEYS.0 + 2 * self as u16;
+        [RegId(low), RegId(low + 1)]
+    }
+    /// Sets it.
+    pub fn set(self, state: &mut CpuState, bits: u128) {
+        let [low, high] = self.halves();
+        state.set(&A64, low, bits as u64);
+        state.set(&A64, high, (bits >> 64) as u64);
+    }
 }
 
 /// The exclusive monitor watches nothing: an address that nothing has, because it is not aligned.

@@ -1,8 +1,8 @@
 //! The emulator's own file, which executes what the guest executes.
 //!
 //! Usually `/proc/self/exe` leads to it. A root file system that a program enters may have no `/proc`; so before a
-//! program changes its root, the file is opened, and the descriptor is handed on from program to program. The guest does
-//! not close it.
+//! program changes its root, the file is opened, and the descriptor is handed on from program to program. The guest
+//! does not close it.
 
 use crate::errno::EBADF;
 use crate::kernel::call;

@@ -33,7 +33,7 @@ pub(super) fn bl(cx: &mut Lifter<'_>, a: &Bl) {
 }
 
 /// X30 = the address of the next instruction.
-fn link(cx: &mut Lifter<'_>) {
+pub(super) fn link(cx: &mut Lifter<'_>) {
     let ret = cx.constant(Type::I64, cx.next());
     cx.b.set(LR, ret);
 }
@@ -130,8 +130,7 @@ pub(super) fn udf(cx: &mut Lifter<'_>, _: &Udf) {
     cx.undefined();
 }
 
-/// Those that wait may go on at once; branch targets and pointer authentication have no effect without their
-/// extensions.
+/// Those that wait may go on at once; branch targets have no effect without their extension.
 pub(super) fn hint(_: &mut Lifter<'_>, _: &Hint) {}
 
 /// The host keeps loads, and stores among themselves, in order: only a barrier between stores and later loads needs an

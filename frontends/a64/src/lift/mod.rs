@@ -12,6 +12,7 @@ mod live;
 mod logic;
 mod memory;
 mod ordered;
+mod pauth;
 mod simd;
 mod simd_elem;
 mod simd_fp;

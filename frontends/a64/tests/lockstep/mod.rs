@@ -140,11 +140,14 @@ fn candidates(cases: &[Record]) -> Vec<(&'static str, Vec<Record>)> {
 /// The data page, which can be written, and the code.
 struct Page<'a>(RefCell<[u8; PAGE]>, Code<'a>);
 
+/// The address without the tag in its top byte.
+fn untagged(addr: u64) -> u64 {
+    ((addr << 8) as i64 >> 8) as u64
+}
+
 impl Page<'_> {
     fn place(&self, addr: u64, bytes: usize, write: bool) -> Result<usize, MemFault> {
-        // The top byte is a tag.
-        let (tagged, addr) = (addr, (addr << 8) as i64 >> 8);
-        let addr = addr as u64;
+        let (tagged, addr) = (addr, untagged(addr));
         let end = DATA + PAGE as u64;
         let bad = |addr| Err(MemFault { addr, write, cause: FaultCause::Unmapped });
         if !(DATA..end).contains(&addr) {
@@ -156,8 +159,8 @@ impl Page<'_> {
 
 impl Memory for Page<'_> {
     fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), MemFault> {
-        if (CODE..CODE + CODE_BYTES).contains(&addr) {
-            let n = self.1.fetch(addr, out);
+        if (CODE..CODE + CODE_BYTES).contains(&untagged(addr)) {
+            let n = self.1.fetch(untagged(addr), out);
             let missing = MemFault { addr: addr + n as u64, write: false, cause: FaultCause::Unmapped };
             return if n < out.len() { Err(missing) } else { Ok(()) };
         }

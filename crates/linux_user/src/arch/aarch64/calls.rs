@@ -3,6 +3,7 @@
 //!
 //! What is not served is refused by name, so that `-strace` and the coverage report say what a program missed.
 
+use crate::arch::aarch64::prctl;
 use crate::sys::{
     emulator, exec, fs, futex, ident, io, ioctl, ipc, limits, misc, mm, net, poll, process, sched, seccomp, signal,
     time,
@@ -180,7 +181,7 @@ syscalls! {
     164 setrlimit(Int, Ptr) => run(limits::setrlimit);
     165 getrusage(Int, Ptr) => run(limits::getrusage);
     166 umask(Mode) => host(SYS_umask);
-    167 prctl(Int, Hex, Hex, Hex, Hex) => run(limits::prctl);
+    167 prctl(Int, Hex, Hex, Hex, Hex) => run(prctl::prctl);
     168 getcpu(Ptr, Ptr, Ptr) => run(sched::getcpu);
     169 gettimeofday(Ptr, Ptr) => run(time::gettimeofday);
     170 settimeofday(Ptr, Ptr) => run(time::settimeofday);

@@ -2,6 +2,7 @@
 
 mod calls;
 mod frame;
+mod prctl;
 mod traps;
 
 use crate::abi::{Abi, FaultRecord, Layout};
@@ -73,6 +74,7 @@ impl Abi for AArch64 {
         a64::reset_user(&mut state);
         state.set_pc(entry);
         set(&mut state, SP, sp);
+        prctl::new_keys(&mut state);
         state
     }
     fn syscall(&self, state: &CpuState, code: u32) -> Option<(u64, [u64; 6])> {
