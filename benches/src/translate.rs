@@ -9,7 +9,7 @@ use isamorph_guest::{CodeSource, Guest, Limits};
 use isamorph_ir::Region;
 use isamorph_ir::verify::verify;
 use isamorph_opt::Optimizer;
-use isamorph_x64::{Backend, Config, Scratch};
+use isamorph_x64::{Backend, Config, GuestMemory, Scratch};
 use isamorph_x86::X86;
 use object::{Object, ObjectSection, SectionKind};
 use std::io;
@@ -89,7 +89,7 @@ struct Bench {
 impl Bench {
     fn new(guest: X86, phases: usize) -> Self {
         let config = Config {
-            guest_base: 0,
+            memory: GuestMemory::Direct { base: 0 },
             pc_shift: guest.pc_shift(),
             bmi2: std::is_x86_feature_detected!("bmi2"),
             precise: false,

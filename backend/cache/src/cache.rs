@@ -312,7 +312,17 @@ impl CodeCache {
         let mut candidates = Vec::new();
         blocks.pages.collect(start, len, &mut candidates);
         candidates.retain(|&i| blocks.get(i).is_some_and(|t| t.overlaps(start, len)));
-        let dropped = candidates.into_iter().filter(|&i| self.drop_block(&mut blocks, i)).count();
+        self.drop_blocks(&mut blocks, candidates)
+    }
+    /// Drops every block that starts in the page of a program counter or in the one before; returns how many.
+    pub fn invalidate_pc(&self, pc: u64) -> usize {
+        let mut blocks = lock(&self.blocks);
+        let near = |&i: &u32| blocks.get(i).is_some_and(|t| t.key.is_near(pc));
+        let candidates = (0..blocks.tbs.len() as u32).filter(near).collect();
+        self.drop_blocks(&mut blocks, candidates)
+    }
+    fn drop_blocks(&self, blocks: &mut Blocks, candidates: Vec<u32>) -> usize {
+        let dropped = candidates.into_iter().filter(|&i| self.drop_block(blocks, i)).count();
         self.counters.invalidated.add(dropped as u64);
         dropped
     }
@@ -385,11 +395,15 @@ impl Vcpu {
     }
     /// Host address of the jump cache.
     pub fn jump_cache(&self) -> usize {
-        self.slot.jumps.address()
+        self.slot.jumps.current().address()
     }
     /// Makes all computed jumps miss; for a change of mode.
     pub fn clear_jumps(&self) {
-        self.slot.jumps.clear();
+        self.slot.jumps.current().clear();
+    }
+    /// Uses another of [`crate::JUMP_CACHES`] jump caches, whose address is [`Vcpu::jump_cache`] then.
+    pub fn choose_jumps(&self, index: usize) {
+        self.slot.jumps.choose(index);
     }
     /// Announces that addresses of code will be held from now on, or passes a safepoint if they are held already.
     /// `true` means that the shadow stack must be emptied before compiled code runs, and that addresses from before
@@ -412,7 +426,7 @@ impl Vcpu {
     }
     /// The code for a key, which is put into the jump cache.
     pub fn find_computed(&self, key: Key) -> Option<Entry> {
-        self.cache.table.find_with(key, |e| self.slot.jumps.fill(key.pc, e.indirect))
+        self.cache.table.find_with(key, |e| self.slot.jumps.current().fill(key.pc, e.indirect))
     }
 }
 

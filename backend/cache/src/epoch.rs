@@ -6,7 +6,7 @@
 //! saw. After a chunk is retired the epoch advances; when every vCPU is unpinned or pinned at the new epoch, nobody
 //! executes the chunk: code looked up under an old pin is left, and new lookups do not find it.
 
-use crate::jump_cache::JumpCache;
+use crate::jump_cache::JumpCaches;
 use crate::sync::{read, write};
 use isamorph_host::Errno;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -19,8 +19,8 @@ pub const REQUEST: u32 = 1 << 31;
 /// A vCPU as the cache sees it.
 #[derive(Debug)]
 pub struct Slot {
-    /// Its jump cache.
-    pub jumps: JumpCache,
+    /// Its jump caches.
+    pub jumps: JumpCaches,
     /// The epoch it is pinned at, or 0.
     pinned: AtomicU64,
     /// The epoch of its last pin; only its own thread uses it.
@@ -39,7 +39,7 @@ impl Slot {
     /// # Safety
     /// `request` stays valid until the slot is removed from its [`Epochs`].
     pub unsafe fn new(shift: u32, request: *const AtomicU32) -> Result<Self, Errno> {
-        Ok(Slot { jumps: JumpCache::new(shift)?, pinned: AtomicU64::new(0), seen: AtomicU64::new(0), request })
+        Ok(Slot { jumps: JumpCaches::new(shift)?, pinned: AtomicU64::new(0), seen: AtomicU64::new(0), request })
     }
     /// Whether it cannot be executing code that was dropped before `epoch` began.
     fn passed(&self, epoch: u64) -> bool {

@@ -2,6 +2,7 @@
 
 use isamorph_host::Errno;
 use isamorph_host::table::ZeroTable;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 /// Entries of a jump cache; the low bits of a shifted program counter are the index.
@@ -59,6 +60,57 @@ impl JumpCache {
     }
 }
 
+/// So many jump caches a vCPU may have.
+pub const JUMP_CACHES: usize = 8;
+
+/// The jump caches of a vCPU, of which one is in use: a guest that changes its mode back and forth, as system calls do,
+/// has one for each mode. They are made when they are first used.
+#[derive(Debug)]
+pub struct JumpCaches {
+    caches: [OnceLock<JumpCache>; JUMP_CACHES],
+    current: AtomicUsize,
+    shift: u32,
+}
+
+impl JumpCaches {
+    /// Empty ones, the first in use.
+    pub fn new(shift: u32) -> Result<Self, Errno> {
+        let caches = std::array::from_fn(|_| OnceLock::new());
+        let caches = JumpCaches { caches, current: AtomicUsize::new(0), shift };
+        caches.make(0)?;
+        Ok(caches)
+    }
+    fn make(&self, index: usize) -> Result<(), Errno> {
+        if self.caches[index].get().is_none() {
+            let cache = JumpCache::new(self.shift)?;
+            // Only the vCPU's own thread makes them.
+            let _ = self.caches[index].set(cache);
+        }
+        Ok(())
+    }
+    /// The one in use.
+    pub fn current(&self) -> &JumpCache {
+        let current = &self.caches[self.current.load(Ordering::Relaxed)];
+        current.get().expect("it was made before it was chosen")
+    }
+    /// Uses another one. Without memory for it the current one stays, and is emptied.
+    pub fn choose(&self, index: usize) {
+        let index = index % JUMP_CACHES;
+        match self.make(index) {
+            Ok(()) => self.current.store(index, Ordering::Relaxed),
+            Err(_) => self.current().clear(),
+        }
+    }
+    /// Makes computed jumps to `pc` miss if they go to `offset` now, in all of them.
+    pub fn drop_entry(&self, pc: u64, offset: u32) {
+        self.caches.iter().filter_map(OnceLock::get).for_each(|cache| cache.drop_entry(pc, offset));
+    }
+    /// Empties all of them.
+    pub fn clear(&self) {
+        self.caches.iter().filter_map(OnceLock::get).for_each(JumpCache::clear);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +124,25 @@ mod tests {
             cache.clear();
             assert!(cache.entries.iter().all(|e| e.load(Ordering::Relaxed) == 0), "{count}");
         }
+    }
+
+    #[test]
+    fn what_is_dropped_is_dropped_from_all() {
+        let caches = JumpCaches::new(0).unwrap();
+        let entry = |caches: &JumpCaches, pc| caches.current().entry(pc).load(Ordering::Relaxed);
+        caches.current().fill(1, 5);
+        caches.choose(3);
+        assert_eq!(entry(&caches, 1), 0);
+        caches.current().fill(1, 5);
+        caches.current().fill(2, 6);
+        caches.drop_entry(1, 5);
+        assert_eq!((entry(&caches, 1), entry(&caches, 2)), (0, 6));
+        caches.choose(0);
+        assert_eq!(entry(&caches, 1), 0);
+        caches.current().fill(4, 7);
+        caches.clear();
+        assert_eq!(entry(&caches, 4), 0);
+        caches.choose(3);
+        assert_eq!(entry(&caches, 2), 0);
     }
 }

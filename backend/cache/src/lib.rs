@@ -31,7 +31,7 @@ mod tb;
 mod view;
 
 pub use cache::{CodeCache, FaultSite, PublishError, Quiescence, Vcpu};
-pub use jump_cache::JUMP_CACHE_ENTRIES;
+pub use jump_cache::{JUMP_CACHE_ENTRIES, JUMP_CACHES};
 pub use pages::PageIndex;
 pub use stats::Stats;
 pub use table::{Entry, FastMap, Key, KeyHasher};

@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{RwLock, RwLockWriteGuard};
 
+/// log2 of the size of a guest's page.
+const PAGE_SHIFT: u32 = 12;
+
 /// What a translation is found by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
@@ -13,6 +16,27 @@ pub struct Key {
     pub pc: u64,
     /// What else decides the meaning of the bytes there.
     pub mode: u64,
+    /// Where the code really is, if the same program counter may mean another place at another time: the page that
+    /// holds its first byte.
+    pub page: u64,
+    /// The page that holds the end of an instruction that starts on the other page, if there is one.
+    pub next: u64,
+}
+
+impl Key {
+    /// The key of code that is found by its program counter alone.
+    pub const fn at(pc: u64, mode: u64) -> Self {
+        Key { pc, mode, page: 0, next: 0 }
+    }
+    /// The key of the first instruction alone. Pages have even addresses, so that it is another one.
+    pub const fn alone(self) -> Self {
+        Key { next: self.next | 1, ..self }
+    }
+    /// Whether code of the key, which stays in its page but for an instruction over its end, may hold the one at that
+    /// program counter.
+    pub const fn is_near(&self, pc: u64) -> bool {
+        (pc >> PAGE_SHIFT).wrapping_sub(self.pc >> PAGE_SHIFT) <= 1
+    }
 }
 
 /// Where placed code is entered. Valid as long as the vCPU that looked it up stays pinned.

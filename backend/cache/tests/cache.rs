@@ -43,7 +43,7 @@ fn jumper(target: u64, n: u32) -> Compiled {
 }
 
 fn key(pc: u64) -> Key {
-    Key { pc, mode: 0 }
+    Key::at(pc, 0)
 }
 
 fn publish(cache: &CodeCache, pc: u64, len: u32, compiled: &Compiled) -> Entry {
@@ -65,7 +65,7 @@ fn a_placed_block_is_found_and_runs() {
     let cache = cache(1 << 20);
     let entry = publish(&cache, 0x1000, 4, &leaf(42, 0));
     assert_eq!(cache.find(key(0x1000)), Some(entry));
-    assert_eq!(cache.find(Key { pc: 0x1000, mode: 1 }), None);
+    assert_eq!(cache.find(Key::at(0x1000, 1)), None);
     assert_eq!(entry.address % 16, 0);
     assert_eq!(run(&entry), 42);
     assert_eq!((cache.stats().published, cache.block_pc(entry.address + 3)), (1, Some(0x1000)));

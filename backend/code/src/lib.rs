@@ -6,6 +6,8 @@
 //! holds the `CpuState`, rsp is the shadow return stack, r9 carries the guest program counter of a computed jump or
 //! return.
 
+use isamorph_ir::FlagSet;
+
 /// Code shared by all regions of a cache, at its start. Offsets are from the start of the cache.
 ///
 /// The indirect-miss thunk is at offset 0, so that a zero jump-cache entry leads there.
@@ -37,6 +39,9 @@ pub enum Thunk {
     HelperFpu,
     /// Computes the op that the header's operation word describes; keeps every register but that of the result.
     Operation,
+    /// An access found no translation of its address: has it made and comes back with every register as it was, or
+    /// leaves like [`Thunk::Fault`] with the state before the instruction.
+    Miss,
     /// `extern "C" fn(state, code)`: loads pinned registers and jumps to `code`; returns when the code leaves.
     Enter,
 }
@@ -137,6 +142,17 @@ pub enum Recipe {
         /// Offset in the CPU state, bytes.
         offset: u32,
     },
+    /// The guest flags are in the CPU state at this offset, see [`unpack_flags`].
+    PackedFlagsAt {
+        /// Offset in the CPU state, bytes.
+        offset: u32,
+    },
+}
+
+/// Flags as compiled code keeps them for a while: the overflow flag in the low byte, the low byte of EFLAGS in the next.
+pub fn unpack_flags(word: u32) -> FlagSet {
+    let overflow = if word & 0xff != 0 { FlagSet::O } else { FlagSet::empty() };
+    FlagSet::from_bits_truncate(word >> 8 & 0xff) | overflow
 }
 
 /// One point at which compiled code may fault.

@@ -81,6 +81,9 @@ pub struct Analysis {
 struct Walk {
     /// Guest flags needed after the current point.
     flags: FlagSet,
+    /// Flags that are read after the current point from the value that the guest's flags were set to. Whoever starts
+    /// again in between reads them from the guest's.
+    by_value: FlagSet,
     /// The flags that the guest has.
     all_flags: FlagSet,
     /// Bumped at every point where state may be observed.
@@ -107,12 +110,13 @@ impl Analysis {
         for (i, inst) in region.insts.iter().enumerate() {
             self.facts[i].root = self.find_root(region, i, inst);
             read = if inst.op == Op::Insn { FlagSet::empty() } else { read | flags_consumed(inst) };
-            if matches!(inst.op, Op::Store | Op::Call) {
+            if inst.op.effects().contains(Effects::FAULT) || inst.op == Op::Call {
                 self.facts[i].reread = read;
             }
         }
         self.facts[region.insts.len()].root = region.insts.len() as u32;
-        let mut walk = Walk { flags: pins.flag_set, all_flags: pins.flag_set, epoch: 1, reg_epoch: [0; 32] };
+        let (flags, by_value) = (pins.flag_set, FlagSet::empty());
+        let mut walk = Walk { flags, by_value, all_flags: flags, epoch: 1, reg_epoch: [0; 32] };
         for block in region.blocks.iter().rev() {
             self.block(region, pins, precise, &mut walk, block.start as usize..block.end as usize);
         }
@@ -139,11 +143,18 @@ impl Analysis {
     fn block(&mut self, region: &Region, pins: &Pins, precise: bool, walk: &mut Walk, range: Range<usize>) {
         walk.epoch += 1;
         walk.flags = walk.all_flags;
+        walk.by_value = FlagSet::empty();
         let start = range.start;
         for i in range.rev() {
             let inst = &region.insts[i];
             if inst.op == Op::Insn {
                 continue;
+            }
+            let effects = inst.op.effects();
+            // Floating-point operations fault where the guest unmasks an exception.
+            let faults = effects.intersects(Effects::FAULT | Effects::FPENV);
+            if faults || inst.op == Op::Call {
+                walk.flags |= walk.by_value;
             }
             let on_exit = matches!(inst.op, Op::ExitIf) && !region.exits[inst.imm as usize].live_flags.is_empty();
             self.facts[i].guest_flags_after = on_exit || !walk.flags.is_empty();
@@ -153,9 +164,12 @@ impl Analysis {
                 continue;
             }
             self.hints(region, pins, walk, i, inst);
-            let effects = inst.op.effects();
-            // Floating-point operations fault where the guest unmasks an exception.
-            let faults = effects.intersects(Effects::FAULT | Effects::FPENV);
+            if inst.op != Op::Set {
+                walk.by_value |= self.flags_taken(inst, i) & walk.all_flags;
+            }
+            if faults {
+                walk.flags |= walk.by_value;
+            }
             if faults || effects.contains(Effects::EXIT) || matches!(inst.op, Op::Call) {
                 walk.epoch += 1;
                 if precise && faults {
@@ -164,6 +178,8 @@ impl Analysis {
             }
             if self.fold(region, pins, i, inst, start) {
                 walk.epoch += 1;
+                walk.flags |= walk.by_value;
+                self.facts[i].guest_flags_after |= !walk.by_value.is_empty();
             }
             if !self.facts[i].absorbs {
                 walk.flags |= self.facts[i].reread;
@@ -186,6 +202,7 @@ impl Analysis {
                     self.facts[i].flag_slots = 1;
                 }
                 walk.flags = FlagSet::empty();
+                walk.by_value = FlagSet::empty();
             }
             Op::Set => self.facts[i].dead = self.is_rewritten(pins, walk, inst.reg()),
             Op::Get if Some(inst.reg()) == pins.flags => walk.flags |= self.facts[i].flags_needed,
@@ -209,6 +226,16 @@ impl Analysis {
             self.rewritten.resize(at + 1, 0);
         }
         std::mem::replace(&mut self.rewritten[at], walk.epoch) == walk.epoch
+    }
+
+    /// The flags that an instruction reads from values.
+    fn flags_taken(&self, inst: &Inst, i: usize) -> FlagSet {
+        let Facts { flag_slots, flags_needed, .. } = self.facts[i];
+        if inst.op == Op::FlagsKeep {
+            return flags_needed & inst.flag_set();
+        }
+        let slots = (0..inst.args.len()).filter(|slot| flag_slots >> slot & 1 != 0);
+        slots.fold(FlagSet::empty(), |taken, slot| taken | flags_read(inst, slot, flags_needed))
     }
 
     /// Records that a flags value is read.

@@ -11,6 +11,7 @@ mod analysis;
 mod asm;
 mod checker;
 mod emit;
+mod frame;
 mod operation;
 mod pins;
 mod thunks;
@@ -20,19 +21,45 @@ use isamorph_host::cpu::{Features, features};
 use isamorph_ir::{Helper, RegId, RegTable, Region};
 use pins::Pins;
 
-pub use emit::Scratch;
+pub use emit::{Access, Scratch};
+pub use frame::Frame;
+
+/// How emitted code gets from a guest address to memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GuestMemory {
+    /// The guest's memory is a window of the host's.
+    Direct {
+        /// Host address of guest address 0; not 0 makes memory operands relative to gs.
+        base: u64,
+    },
+    /// Through the table of translations that [`isamorph_ir::Header::tlb`] points to. Code is reachable without being
+    /// looked up only within its page.
+    Translated,
+}
 
 /// What emitted code depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Host address of guest address 0; not 0 makes memory operands relative to gs.
-    pub guest_base: u64,
+    /// How the guest's memory is accessed.
+    pub memory: GuestMemory,
     /// Right shift of a program counter before it indexes the jump cache.
     pub pc_shift: u32,
     /// Use BMI2 (rorx, shlx …).
     pub bmi2: bool,
     /// Keep flags exact at every instruction that may fault.
     pub precise: bool,
+}
+
+/// Rust functions that compiled code calls, as host addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Entries {
+    /// `extern "C" fn(state: *mut CpuState, id: u32) -> u64`: runs a helper; 0, or 1 if it trapped.
+    pub helper: usize,
+    /// `extern "C" fn(state: *mut CpuState, frame: *mut Frame, site: usize) -> u64`: an access found no translation.
+    /// Its guest address is in the header's `exit_arg`, an [`Access`] in `exit_code`; `site` is the host address of its
+    /// fault point. 0 to try again, or 1 to leave through [`isamorph_code::Thunk::Fault`] with the registers of the
+    /// frame. Not called with direct memory.
+    pub miss: usize,
 }
 
 /// A region that cannot be compiled; it is left to the interpreter.
@@ -52,20 +79,24 @@ pub struct Backend {
     pins: Pins,
 }
 
+pub(crate) fn toggle(bit: u32) -> bool {
+    static T: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *T.get_or_init(|| std::env::var("XTOGGLE").ok().and_then(|v| v.parse().ok()).unwrap_or(0)) & bit != 0
+}
+
 impl Backend {
     /// A back end for a guest's registers and helpers.
     pub fn new(table: &'static RegTable, helpers: &'static [Helper], config: Config) -> Self {
-        Backend { table, helpers, config, host: features(), pins: Pins::new(table) }
+        Backend { table, helpers, config: Config { precise: config.precise || toggle(4), ..config }, host: features(), pins: Pins::new(table) }
     }
     /// The same for a host without instruction set extensions: what has no instruction there is computed out of line.
     pub fn without_extensions(mut self) -> Self {
         self.host = Features::default();
         self
     }
-    /// The code around regions. `helper_entry` is the host address of
-    /// `extern "C" fn(state: *mut CpuState, id: u32) -> u64`, which returns 0, or 1 if the helper trapped.
-    pub fn thunks(&self, helper_entry: usize) -> Thunks {
-        thunks::emit(self, helper_entry)
+    /// The code around regions.
+    pub fn thunks(&self, entries: Entries) -> Thunks {
+        thunks::emit(self, entries)
     }
     /// Compiles a region into `out`.
     ///

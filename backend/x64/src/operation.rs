@@ -2,9 +2,11 @@
 //! differently from the op's definition, calls the interpreter's function for that one op.
 //!
 //! The operation is described by a word in the state's header, which names the host registers of its operands and its
-//! result. The thunk saves every register, so that the caller need not care, and the function works on what was saved.
+//! result. The thunk saves every register ([`crate::frame`]), so that the caller need not care, and the function works on
+//! what was saved.
 #![allow(unsafe_code)] // entered from compiled code, with pointers
 
+use crate::frame::{self, Frame};
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynasmApi, VecAssembler, dynasm};
 use isamorph_interp::Operation;
@@ -41,7 +43,7 @@ impl Descriptor {
         self.field(55, 5).into()
     }
 
-    fn operation(self, saved: &Saved) -> Option<Operation> {
+    fn operation(self, saved: &Frame) -> Option<Operation> {
         let types = [self.ty(28), self.ty(32), self.ty(36)];
         let regs = [self.field(40, 5), self.field(45, 5), self.field(50, 5)];
         let value = |i: usize| saved.read(types[i], regs[i].into());
@@ -56,45 +58,23 @@ impl Descriptor {
     }
 }
 
-/// The registers of the caller, as the thunk leaves them on the stack.
-#[repr(C, align(16))]
-struct Saved {
-    ints: [u64; 16],
-    vectors: [u128; 16],
-    eflags: u64,
-    mxcsr: u32,
-    unused: u32,
-}
-
-impl Saved {
-    fn read(&self, ty: Type, reg: usize) -> u128 {
-        match ty {
-            Type::None => 0,
-            Type::Flags => u128::from(self.eflags as u32 & FlagSet::all().bits()),
-            Type::V128 => self.vectors[reg & 15],
-            Type::V64 => u128::from(self.vectors[reg & 15] as u64),
-            _ => u128::from(self.ints[reg & 15] & ty.mask()),
-        }
-    }
-}
-
 /// Computes the operation on the saved registers. Exceptions stay masked: who may unmask them does not come here.
-extern "C" fn compute(saved: *mut Saved, descriptor: u64) {
+extern "C" fn compute(saved: *mut Frame, descriptor: u64) {
     const MASKED: u32 = 0x1f80;
     let descriptor = Descriptor(descriptor);
     // SAFETY: the thunk passes the frame that it has just filled in on this thread's stack, and nobody else knows it.
     let saved = unsafe { &mut *saved };
     let Some(operation) = descriptor.operation(saved) else { return };
-    let mut mxcsr = saved.mxcsr | MASKED;
+    let mut mxcsr = saved.mxcsr() | MASKED;
     let (bits, flags) = operation.run(&mut mxcsr).unwrap_or((0, FlagSet::empty()));
-    saved.mxcsr |= mxcsr & !MASKED;
+    saved.set_mxcsr(saved.mxcsr() | mxcsr & !MASKED);
     if operation.ty.is_vector() {
-        saved.vectors[descriptor.result() & 15] = bits;
+        saved.set_vector(descriptor.result(), bits);
     } else {
-        saved.ints[descriptor.result() & 15] = bits as u64;
+        saved.set_reg(descriptor.result(), bits as u64);
     }
     if operation.op.effects().contains(isamorph_ir::Effects::FLAGS) {
-        saved.eflags = saved.eflags & !u64::from(FlagSet::all().bits()) | u64::from(flags.bits());
+        saved.set_flags(flags);
     }
 }
 
@@ -103,54 +83,14 @@ pub(crate) const DESCRIPTOR: u32 = offset_of!(Header, operation) as u32;
 
 /// The thunk. Called from compiled code; all registers but the result's, and EFLAGS unless the op defines flags, stay.
 pub(crate) fn thunk(ops: &mut VecAssembler<X64Relocation>) {
-    const SHADOW_SP: i32 = offset_of!(Header, shadow_sp) as i32;
-    const HOST_SP: i32 = offset_of!(Header, host_sp) as i32;
-    const HOST_MXCSR: i32 = offset_of!(Header, host_mxcsr) as i32;
-    const SIZE: i32 = size_of::<Saved>() as i32;
-    const VECTORS: i32 = offset_of!(Saved, vectors) as i32;
-    const EFLAGS: i32 = offset_of!(Saved, eflags) as i32;
-    const MXCSR: i32 = offset_of!(Saved, mxcsr) as i32;
-    // All but the stack pointer and the state, which the result never is either.
-    let ints = || (0..15u8).filter(|r| *r != 4);
-    let mov = |ops: &mut VecAssembler<X64Relocation>, load: bool| {
-        for r in ints() {
-            let at = 8 * i32::from(r);
-            if load {
-                dynasm!(ops; .arch x64; mov Rq(r), [rsp + at]);
-            } else {
-                dynasm!(ops; .arch x64; mov [rsp + at], Rq(r));
-            }
-        }
-        for x in 0..16u8 {
-            let at = VECTORS + 16 * i32::from(x);
-            if load {
-                dynasm!(ops; .arch x64; movaps Rx(x), [rsp + at]);
-            } else {
-                dynasm!(ops; .arch x64; movaps [rsp + at], Rx(x));
-            }
-        }
-    };
+    frame::save(ops);
     dynasm!(ops
         ; .arch x64
-        ; mov [r15 + SHADOW_SP], rsp
-        ; mov rsp, [r15 + HOST_SP]
-        ; lea rsp, [rsp - SIZE]
-    );
-    mov(ops, false);
-    dynasm!(ops
-        ; .arch x64
-        ; pushfq
-        ; pop QWORD [rsp + EFLAGS]
-        ; stmxcsr [rsp + MXCSR]
-        ; ldmxcsr [r15 + HOST_MXCSR]
         ; mov rdi, rsp
         ; mov rsi, [r15 + DESCRIPTOR as i32]
         ; mov rax, QWORD compute as *const () as i64
         ; call rax
-        ; ldmxcsr [rsp + MXCSR]
-        ; push QWORD [rsp + EFLAGS]
-        ; popfq
     );
-    mov(ops, true);
-    dynasm!(ops; .arch x64; mov rsp, [r15 + SHADOW_SP]; ret);
+    frame::restore(ops);
+    dynasm!(ops; .arch x64; ret);
 }

@@ -1,9 +1,10 @@
 //! The code around regions: entering and leaving compiled code, helper calls, computed jumps that miss.
 
 use crate::asm::{Asm, Mem, Opcode, Rm};
+use crate::frame::{self, SHADOW_SP};
 use crate::operation;
 use crate::pins::VEC;
-use crate::{Backend, Config};
+use crate::{Backend, Config, Entries};
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm};
 use isamorph_code::{ExitReason, THUNK_COUNT, Thunk, Thunks};
@@ -14,16 +15,14 @@ const EXIT_REASON: i32 = offset_of!(Header, exit_reason) as i32;
 const EXIT_ARG: i32 = offset_of!(Header, exit_arg) as i32;
 const PC: i32 = offset_of!(Header, pc) as i32;
 const HOST_SP: i32 = offset_of!(Header, host_sp) as i32;
-const SHADOW_SP: i32 = offset_of!(Header, shadow_sp) as i32;
 const SHADOW_TOP: i32 = offset_of!(Header, shadow_top) as i32;
 const JUMP_CACHE: i32 = offset_of!(Header, jump_cache) as i32;
 const HOST_MXCSR: i32 = offset_of!(Header, host_mxcsr) as i32;
 
 type Ops = VecAssembler<X64Relocation>;
 
-/// Emits the thunks of a cache. `helper_entry` is the host address of
-/// `extern "C" fn(state: *mut CpuState, id: u32) -> u64`, which returns 0, or 1 if the helper trapped.
-pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
+/// Emits the thunks of a cache.
+pub(crate) fn emit(backend: &Backend, entries: Entries) -> Thunks {
     let mut ops = Ops::new(0);
     let mut thunks = Thunks { code: Vec::new(), offsets: [0; THUNK_COUNT] };
     let mut at = |ops: &Ops, thunk: Thunk| thunks.offsets[thunk as usize] = ops.offset().0 as u32;
@@ -39,6 +38,8 @@ pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
     // The last byte of the stub's call is inside the stub, the return address no longer.
     dynasm!(ops; .arch x64; pop r9; lea r9, [r9 - 1]; mov [r15 + EXIT_ARG], r9);
     reason(&mut ops, ExitReason::Link);
+    at(&ops, Thunk::Miss);
+    miss(&mut ops, entries.miss);
     for (thunk, why) in [
         (Thunk::Safepoint, ExitReason::Safepoint),
         (Thunk::Syscall, ExitReason::Syscall),
@@ -48,6 +49,7 @@ pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
     ] {
         at(&ops, thunk);
         if thunk == Thunk::Fault {
+            dynasm!(ops; .arch x64; ->fault:);
             interrupted_flags(&mut ops, backend);
         }
         reason(&mut ops, why);
@@ -56,9 +58,9 @@ pub(crate) fn emit(backend: &Backend, helper_entry: usize) -> Thunks {
     enter(&mut ops, backend);
     leave(&mut ops, backend);
     at(&ops, Thunk::Helper);
-    helper(&mut ops, backend, helper_entry, None);
+    helper(&mut ops, backend, entries.helper, None);
     at(&ops, Thunk::HelperFpu);
-    helper(&mut ops, backend, helper_entry, backend.table.fxsave);
+    helper(&mut ops, backend, entries.helper, backend.table.fxsave);
     trapped(&mut ops);
     at(&ops, Thunk::Operation);
     operation::thunk(&mut ops);
@@ -72,6 +74,26 @@ fn interrupted_flags(ops: &mut Ops, backend: &Backend) {
         let offset = backend.table.def(flags).offset as i32;
         dynasm!(ops; .arch x64; pushfq; pop r10; mov [r15 + offset], r10d);
     }
+}
+
+/// Has the translation made that an access lacks, see [`Entries::miss`].
+fn miss(ops: &mut Ops, entry: usize) {
+    frame::save(ops);
+    dynasm!(ops
+        ; .arch x64
+        ; mov rdi, r15
+        ; mov rsi, rsp
+        ; mov rdx, [r15 + SHADOW_SP]
+        ; mov rdx, [rdx]
+        ; mov rax, QWORD entry as i64
+        ; call rax
+        ; test eax, eax
+        ; jnz >leaves
+    );
+    frame::restore(ops);
+    dynasm!(ops; .arch x64; ret; leaves:);
+    frame::restore(ops);
+    dynasm!(ops; .arch x64; lea rsp, [rsp + 8]; jmp ->fault);
 }
 
 /// Leaves for a reason.

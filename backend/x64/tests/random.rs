@@ -21,9 +21,24 @@ fn seeds() -> u64 {
 }
 
 fn memory(rig: &Rig) -> Vec<u8> {
+    if let Some(paged) = &rig.paged {
+        return paged.contents();
+    }
     let mut bytes = vec![0; SIZE as usize];
     rig.space.read(WINDOW, &mut bytes).expect("the window is mapped");
     bytes
+}
+
+/// Gives memory its contents before a run.
+fn fill(rig: &Rig, seed: u64) {
+    let rule = |i: usize| (i as u8).wrapping_mul(31) ^ seed as u8;
+    match &rig.paged {
+        Some(paged) => paged.fill(rule),
+        None => {
+            let bytes: Vec<u8> = (0..SIZE as usize).map(rule).collect();
+            rig.space.write(WINDOW, &bytes).expect("the window is mapped");
+        }
+    }
 }
 
 /// Where the interpreter left the region, in the terms of compiled code.
@@ -77,12 +92,11 @@ fn check(rig: &mut Rig, seed: u64, options: &Options) -> Result<bool, Unsupporte
     let region = random::region(seed, table, options);
     let start = random::state(seed, table, options);
     rig.compile(&region)?;
-    let fill: Vec<u8> = (0..SIZE).map(|i| (i as u8).wrapping_mul(31) ^ seed as u8).collect();
-    rig.space.write(WINDOW, &fill).expect("the window is mapped");
+    fill(rig, seed);
     let mut a = start.fork();
-    let outcome = run(&region, table, HELPERS, &mut a, &rig.space);
+    let outcome = run(&region, table, HELPERS, &mut a, rig.memory());
     let (memory_a, left_a) = (memory(rig), expected(&region, outcome));
-    rig.space.write(WINDOW, &fill).expect("the window is mapped");
+    fill(rig, seed);
     let mut b = start.fork();
     let left_b = rig.run(&mut b);
     let text = differences(table, &a, &b);
@@ -110,10 +124,35 @@ fn sweep(table: &'static RegTable, tune: impl Fn(&mut Options)) {
     rig.map_window(WINDOW, u64::from(SIZE));
     let mut options = Options::new(table.by_name("r3").expect("it exists"), WINDOW, SIZE);
     tune(&mut options);
+    sweep_with(&mut rig, &options, |_, _| {});
+}
+
+/// The window is around the border of two pages, which may be used for this or that or nothing.
+fn sweep_translated(table: &'static RegTable, border: u64, tune: impl Fn(&mut Options)) {
+    let mut rig = Rig::translated(table, true);
+    let base = table.by_name("r3").expect("it exists");
+    let mut options = Options::new(base, border.wrapping_sub(512), 1024);
+    tune(&mut options);
+    let mask = table.addr_mask();
+    sweep_with(&mut rig, &options, |rig, seed| {
+        let mut rng = random::Rng::new(seed);
+        let mut page = |addr: u64| match rng.below(8) {
+            0 => (addr & mask, true, false),
+            1 if seed % 4 == 0 => (addr & mask, false, false),
+            _ => (addr & mask, true, true),
+        };
+        rig.paged.as_ref().expect("it has").map(&[page(border.wrapping_sub(4096)), page(border)]);
+    });
+    let fills = rig.paged.as_ref().map_or(0, |paged| paged.fills.get());
+    assert!(fills > seeds() / 10, "translations are made: {fills}");
+}
+
+fn sweep_with(rig: &mut Rig, options: &Options, prepare: impl Fn(&Rig, u64)) {
     let (mut compiled, mut trapped) = (0, 0);
     let mut refused = BTreeMap::<&str, u64>::new();
     for seed in 0..seeds() {
-        match check(&mut rig, seed, &options) {
+        prepare(rig, seed);
+        match check(rig, seed, options) {
             Ok(trap) => {
                 compiled += 1;
                 trapped += u64::from(trap);
@@ -143,6 +182,18 @@ macro_rules! agree {
             #[test]
             fn random_regions_with_helpers_agree() {
                 sweep(&$table, |o| o.helpers = 2);
+            }
+            #[test]
+            fn random_regions_agree_with_translated_addresses() {
+                sweep_translated(&$table, WINDOW, |o| o.helpers = 2);
+            }
+            #[test]
+            fn random_single_instructions_agree_with_translated_addresses() {
+                sweep_translated(&$table, WINDOW, |o| (o.insns, o.blocks) = (1, 1));
+            }
+            #[test]
+            fn random_regions_agree_at_the_end_of_the_address_space() {
+                sweep_translated(&$table, 1 << 32, |o| o.insns = 4);
             }
         }
     )* };

@@ -82,6 +82,10 @@ pub trait Processors: Send + Sync {
     fn processor(&self, index: u32, state: Box<CpuState>, wires: Arc<Wires>) -> Result<Box<dyn Processor>, String>;
     /// From now on [`Processor::run`] stops before the instruction at that linear address, or no longer.
     fn set_breakpoint(&self, addr: u64, on: bool);
+    /// What it has done so far, as the monitor shows it.
+    fn describe(&self) -> String {
+        format!("accelerator: {}\n", self.name())
+    }
     /// Name, as `-accel` takes it.
     fn name(&self) -> &'static str;
 }

@@ -45,6 +45,8 @@ type Kick = Box<dyn Fn() + Send + Sync>;
 pub struct Wires {
     pending: AtomicU32,
     start_vector: AtomicU32,
+    /// How often a signal was set that was not pending before.
+    changes: AtomicU32,
     /// Of the vCPU that listens.
     kick: Mutex<Option<Kick>>,
     changed: Condvar,
@@ -63,6 +65,7 @@ impl Wires {
     pub fn raise(&self, signals: Signals) {
         let before = self.pending.fetch_or(signals.bits(), Ordering::SeqCst);
         if before & signals.bits() != signals.bits() {
+            self.changes.fetch_add(1, Ordering::SeqCst);
             let kick = self.lock();
             if let Some(kick) = &*kick {
                 kick();
@@ -100,6 +103,17 @@ impl Wires {
         }
         *current = kick;
     }
+    /// A number that is another one whenever a signal has become pending, for [`Wires::wait_for_change`].
+    pub fn changes(&self) -> u32 {
+        self.changes.load(Ordering::SeqCst)
+    }
+    /// Waits until a signal has become pending since [`Wires::changes`] gave that number, or that long. A processor
+    /// that halts waits in this way: what is pending and did not wake it does not wake it now.
+    pub fn wait_for_change(&self, since: u32, timeout: Duration) {
+        let guard = self.lock();
+        let waits = |_: &mut Option<Kick>| self.changes() == since;
+        drop(self.changed.wait_timeout_while(guard, timeout, waits).unwrap_or_else(PoisonError::into_inner));
+    }
     /// Waits until one of the signals is pending, or that long.
     pub fn wait(&self, signals: Signals, timeout: Duration) {
         let guard = self.lock();
@@ -121,6 +135,24 @@ impl Wires {
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn a_halted_processor_waits_for_news() {
+        let wires = Wires::new();
+        wires.raise(Signals::INTERRUPT);
+        let seen = wires.changes();
+        wires.wait_for_change(seen, Duration::from_millis(1));
+        assert_eq!(wires.changes(), seen, "what was pending is no news");
+        std::thread::scope(|scope| {
+            scope.spawn(|| wires.raise(Signals::NMI));
+            wires.wait_for_change(seen, Duration::from_secs(60));
+        });
+        assert_ne!(wires.changes(), seen);
+        let seen = wires.changes();
+        wires.lower(Signals::INTERRUPT);
+        wires.raise(Signals::INTERRUPT);
+        assert_ne!(wires.changes(), seen, "a level that comes back is");
+    }
 
     #[test]
     fn signals_kick_once_and_wake() {

@@ -1,3 +1,5 @@
-//! Control from outside: the gdb stub.
+//! Control from outside: the gdb stub, the human monitor, QMP.
 
 pub mod gdb;
+pub mod monitor;
+pub mod qmp;

@@ -211,6 +211,10 @@ impl ManualClock {
         }
         self.set_now(end);
     }
+    /// Lets time pass in which no timer runs: a host that is busy with something else.
+    pub fn skip(&self, nanoseconds: u64) {
+        self.set_now(self.now().saturating_add(nanoseconds));
+    }
     fn set_now(&self, now: u64) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }

@@ -1,5 +1,6 @@
 //! Memory as a device that transfers by itself sees it.
 
+use crate::exclusive::in_transfer;
 use isamorph_space::{AddressSpace, Failure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,14 +44,16 @@ impl Dma {
     /// # Errors
     /// The way is closed, or not all could be read.
     pub fn read(&self, addr: u64, out: &mut [u8]) -> Result<(), DmaError> {
-        Ok(self.space()?.read(addr, out)?)
+        let space = self.space()?;
+        Ok(in_transfer(|| space.read(addr, out))?)
     }
     /// Writes bytes.
     ///
     /// # Errors
     /// The way is closed, or not all could be written.
     pub fn write(&self, addr: u64, data: &[u8]) -> Result<(), DmaError> {
-        Ok(self.space()?.write(addr, data)?)
+        let space = self.space()?;
+        Ok(in_transfer(|| space.write(addr, data))?)
     }
 }
 

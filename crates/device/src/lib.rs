@@ -17,12 +17,14 @@ mod dma;
 mod exclusive;
 mod line;
 mod request;
+mod snapshot;
 
 pub use clock::{Clock, ManualClock, Schedule, Timer, TimerId, VirtualClock};
 pub use dma::{Dma, DmaError};
 pub use exclusive::{Exclusive, Guard};
 pub use line::{Gate, Line, LineSink, Probe};
 pub use request::{Request, Requests};
+pub use snapshot::{BadState, Snapshot};
 
 /// A device of a machine, as boards, resets and snapshots see it.
 pub trait Device: Send + Sync {

@@ -2,7 +2,7 @@
 //!
 //! References: Intel 8259A datasheet (order number 231468), Intel 82371 (PIIX) datasheet for ELCR.
 
-use isamorph_device::{Device, Exclusive, Line, LineSink};
+use isamorph_device::{BadState, Device, Exclusive, Line, LineSink, Snapshot};
 use isamorph_space::{Io, IoError};
 use std::sync::Arc;
 
@@ -205,12 +205,16 @@ impl Chip {
     }
 }
 
-#[derive(Debug)]
-struct Pair {
+/// What the registers of both are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
     chips: [Chip; 2],
 }
 
 impl Pair {
+    const fn new() -> Self {
+        Pair { chips: [Chip::new(true), Chip::new(false)] }
+    }
     /// Passes the second controller's output on and gives the first one's. The cascade is a level: a request that is
     /// withdrawn behind it is withdrawn before it too.
     fn output(&mut self) -> bool {
@@ -251,7 +255,7 @@ pub struct Pic {
 impl Pic {
     /// A pair whose interrupt output is that line.
     pub fn new(output: Line) -> Arc<Self> {
-        Arc::new(Pic { state: Exclusive::new(Pair { chips: [Chip::new(true), Chip::new(false)] }), output })
+        Arc::new(Pic { state: Exclusive::new(Pair::new()), output })
     }
     /// A wire to an input, 0 to 15.
     pub fn input(self: &Arc<Self>, number: u32) -> Line {
@@ -304,6 +308,24 @@ impl Device for Pic {
     }
 }
 
+impl Snapshot for Pic {
+    type State = Pair;
+    fn save(&self) -> Pair {
+        self.state.enter().map_or(Pair::new(), |pair| pair.clone())
+    }
+    fn restore(&self, saved: &Pair) -> Result<(), BadState> {
+        for (chip, fresh) in saved.chips.iter().zip(&Pair::new().chips) {
+            let wired = chip.is_first == fresh.is_first && chip.elcr_mask == fresh.elcr_mask;
+            BadState::unless(wired && chip.elcr & !chip.elcr_mask == 0, "level inputs")?;
+            BadState::unless(chip.base & 7 == 0 && chip.first < 8, "vectors")?;
+        }
+        if let Ok(mut pair) = self.state.enter() {
+            pair.clone_from(saved);
+        }
+        Ok(())
+    }
+}
+
 struct Ports {
     pic: Arc<Pic>,
     which: usize,
@@ -345,7 +367,8 @@ impl Io for LevelPorts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isamorph_device::Probe;
+    use crate::testing::{Registers, hammer};
+    use isamorph_device::{ManualClock, Probe};
 
     struct Rig {
         pic: Arc<Pic>,
@@ -494,5 +517,30 @@ mod tests {
         assert_eq!(rig.pic.registers(), [[0; 4]; 2]);
         rig.pic.input(4).raise();
         assert!(!rig.output.is_high(), "it was high before: no edge");
+    }
+
+    #[test]
+    fn saved_state_comes_back() {
+        let rig = Rig::new();
+        rig.pic.input(5).raise();
+        let mut state = rig.pic.save();
+        let other = Rig::new();
+        other.pic.restore(&state).unwrap();
+        other.pic.drive();
+        assert_eq!((other.pic.save(), other.take_all()), (state.clone(), vec![0x0d]));
+        state.chips[1].first = 8;
+        assert_eq!(other.pic.restore(&state), Err(BadState("vectors")));
+    }
+
+    #[test]
+    fn random_accesses() {
+        let rig = Rig::new();
+        let registers =
+            [rig.pic.ports(0), rig.pic.ports(1), rig.pic.level_ports()].map(|io| Registers::new(io, 2, &[1]));
+        hammer(11, 50_000, &registers, &ManualClock::new(), |random| {
+            rig.pic.input(random.below(20) as u32).set(random.below(2) == 0);
+            rig.pic.acknowledge();
+        });
+        rig.pic.restore(&rig.pic.save()).unwrap();
     }
 }

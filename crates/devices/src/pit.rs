@@ -5,7 +5,7 @@
 //! A counter is not counted: what it shows follows from the time at which it was started. Only the first one, whose
 //! output is an interrupt, has a timer of the host, armed for the output's next edge.
 
-use isamorph_device::{Clock, Device, Exclusive, Line, Timer};
+use isamorph_device::{BadState, Clock, Device, Exclusive, Line, Snapshot, Timer};
 use isamorph_space::{Io, IoError};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -195,14 +195,17 @@ fn to_bcd(value: u32) -> u16 {
     (0..4).fold(0, |raw, digit| raw | ((value / 10u32.pow(digit) % 10) as u16) << (4 * digit))
 }
 
-#[derive(Debug)]
-struct State {
+/// What the registers are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
     counters: [Counter; 3],
     /// Bit 1 of port 0x61: the speaker follows the third counter.
     speaker: bool,
     /// Bit 4 of port 0x61 changes with every refresh of memory, about 15 µs; software waits for it.
     refresh: bool,
+    /// The level of the first counter's output as it was last driven, and when that was.
     output: bool,
+    driven: u64,
 }
 
 impl State {
@@ -212,6 +215,7 @@ impl State {
             speaker: false,
             refresh: false,
             output: false,
+            driven: 0,
         }
     }
     fn control(&mut self, word: u8, now: u64) {
@@ -251,10 +255,25 @@ impl Pit {
         }));
         pit
     }
+    /// Drives the output through what has happened since it was driven last: a pulse that is over by now is an edge
+    /// all the same. Of more than two pulses the others are lost, as for an interrupt controller that is busy.
+    fn catch_up(&self, state: &mut State, now: u64) {
+        for _ in 0..4 {
+            let counter = &state.counters[0];
+            let Some(at) = counter.next_edge(state.driven).filter(|at| *at <= now) else { break };
+            let level = counter.output(at);
+            state.driven = at;
+            if std::mem::replace(&mut state.output, level) != level {
+                self.line.set(level);
+            }
+        }
+        state.driven = now;
+    }
     /// Changes the state, then drives the output and arms the timer.
     fn change<R>(&self, f: impl FnOnce(&mut State, u64) -> R) -> Result<R, IoError> {
         let mut state = self.state.enter()?;
         let now = self.clock.now();
+        self.catch_up(&mut state, now);
         let result = f(&mut state, now);
         let counter = &state.counters[0];
         let level = counter.output(now);
@@ -295,11 +314,28 @@ impl Device for Pit {
             let output = state.output;
             *state = State { output, ..State::new() };
             let now = self.clock.now();
+            state.driven = now;
             state.counters.iter_mut().for_each(|counter| counter.start = now);
         }
     }
     fn drive(&self) {
         let _ = self.change(|_, _| ());
+    }
+}
+
+impl Snapshot for Pit {
+    type State = State;
+    fn save(&self) -> State {
+        self.state.enter().map_or_else(|_| State::new(), |state| state.clone())
+    }
+    fn restore(&self, saved: &State) -> Result<(), BadState> {
+        for counter in &saved.counters {
+            BadState::unless(counter.mode < 6 && counter.count <= counter.period(), "counter")?;
+        }
+        if let Ok(mut state) = self.state.enter() {
+            state.clone_from(saved);
+        }
+        Ok(())
     }
 }
 
@@ -341,6 +377,7 @@ impl Io for SpeakerPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Registers, hammer};
     use isamorph_device::{ManualClock, Probe};
 
     struct Rig {
@@ -392,6 +429,20 @@ mod tests {
         assert!(rig.output.is_high());
         rig.clock.advance(nanoseconds(1099) - nanoseconds(1000));
         assert!(!rig.output.is_high());
+    }
+
+    #[test]
+    fn a_pulse_that_is_over_when_the_timer_runs_is_an_edge() {
+        let (clock, (output, line)) = (ManualClock::new(), Probe::new());
+        let rig = Rig { pit: Pit::new(&(clock.clone() as Arc<dyn Clock>), line), clock: ManualClock::new(), output };
+        rig.program(0, 2, 1193);
+        let before = rig.output.edges();
+        // The callback comes a tenth of a period late, each time.
+        for _ in 0..100 {
+            clock.skip(1_000_000);
+            rig.pit.drive();
+        }
+        assert!((99..=100).contains(&(rig.output.edges() - before)), "{}", rig.output.edges() - before);
     }
 
     #[test]
@@ -461,5 +512,28 @@ mod tests {
         assert_eq!(rig.pit.tone(), None);
         port.write(0, 1, 3).unwrap();
         assert_eq!(rig.pit.tone(), Some(1000));
+    }
+
+    #[test]
+    fn saved_state_comes_back() {
+        let rig = Rig::new();
+        rig.program(0, 2, 1000);
+        rig.clock.advance(nanoseconds(300));
+        let mut state = rig.pit.save();
+        let other = Rig::new();
+        other.clock.advance(nanoseconds(300));
+        other.pit.restore(&state).unwrap();
+        other.pit.drive();
+        assert_eq!(other.value(0), 700);
+        state.counters[2].mode = 6;
+        assert_eq!(other.pit.restore(&state), Err(BadState("counter")));
+    }
+
+    #[test]
+    fn random_accesses() {
+        let rig = Rig::new();
+        let registers = [Registers::new(rig.pit.ports(), 4, &[1]), Registers::new(rig.pit.speaker_port(), 1, &[1])];
+        hammer(12, 10_000, &registers, &rig.clock, |_| _ = rig.pit.tone());
+        rig.pit.restore(&rig.pit.save()).unwrap();
     }
 }

@@ -5,7 +5,7 @@
 //! The time is a number of seconds that belongs to an instant of the machine's clock; the registers are computed from
 //! it. Alarms and interrupts have timers of the host only while software has enabled them or may look at their flags.
 
-use isamorph_device::{Clock, Device, Exclusive, Line, Timer};
+use isamorph_device::{BadState, Clock, Device, Exclusive, Line, Snapshot, Timer};
 use isamorph_space::{Io, IoError};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -97,11 +97,13 @@ impl Date {
 }
 
 fn to_bcd(value: u8) -> u8 {
-    (value / 10 * 16).wrapping_add(value % 10)
+    // What software sets may have more digits.
+    value / 10 % 10 * 16 + value % 10
 }
 
-#[derive(Debug)]
-struct State {
+/// What the registers are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
     /// Registers A to C and memory; the bytes of the time are only used while the clock is being set.
     memory: [u8; SIZE],
     index: u8,
@@ -359,6 +361,22 @@ impl Device for Rtc {
     }
 }
 
+impl Snapshot for Rtc {
+    type State = State;
+    fn save(&self) -> State {
+        let blank = State { memory: [0; SIZE], index: 0, seconds: 0, since: 0, seen: 0 };
+        self.state.enter().map_or(blank, |state| state.clone())
+    }
+    fn restore(&self, saved: &State) -> Result<(), BadState> {
+        BadState::unless(usize::from(saved.index) < SIZE, "index")?;
+        BadState::unless(saved.seconds.unsigned_abs() < 1 << 40, "time")?;
+        if let Ok(mut state) = self.state.enter() {
+            state.clone_from(saved);
+        }
+        Ok(())
+    }
+}
+
 struct Ports(Arc<Rtc>);
 
 impl Io for Ports {
@@ -381,6 +399,7 @@ impl Io for Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Registers, hammer};
     use isamorph_device::{ManualClock, Probe};
 
     /// 2024-02-28 23:59:58, a Wednesday.
@@ -502,5 +521,29 @@ mod tests {
         rig.rtc.reset();
         rig.rtc.drive();
         assert_eq!((rig.read(0x40), rig.read(0x34), rig.read(reg::B)), (0x5a, 7, b::DAY_24));
+    }
+
+    #[test]
+    fn saved_state_comes_back() {
+        let rig = Rig::new();
+        rig.write(0x40, 0x77);
+        rig.clock.advance(5 * SECOND);
+        let (mut state, date) = (rig.rtc.save(), rig.date());
+        let other = Rig::new();
+        other.clock.advance(5 * SECOND);
+        other.rtc.restore(&state).unwrap();
+        assert_eq!((other.date(), other.read(0x40)), (date, 0x77));
+        state.index = 0x80;
+        assert_eq!(other.rtc.restore(&state), Err(BadState("index")));
+    }
+
+    #[test]
+    fn random_accesses() {
+        let rig = Rig::new();
+        hammer(13, 5_000, &[Registers::new(rig.rtc.ports(), 2, &[1])], &rig.clock, |random| {
+            // Long enough for alarms and new days.
+            rig.clock.advance(random.below(100_000) * SECOND / 1000);
+        });
+        rig.rtc.restore(&rig.rtc.save()).unwrap();
     }
 }

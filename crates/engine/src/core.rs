@@ -1,14 +1,14 @@
 //! What both kinds of engine share: the guest, its memory, the bounds of regions, and lifting for the interpreter.
 
 use crate::breakpoints::Breakpoints;
-use crate::lift::{self, Origin};
+use crate::lift::Origin;
 use crate::regions::{Lifted, Regions};
 use crate::trace::{Trace, TraceSink};
+use crate::world::World;
 use isamorph_accel::Stop;
 use isamorph_cache::Key;
-use isamorph_guest::{FetchFault, Guest, Limits};
-use isamorph_ir::{CpuState, FaultCause, MemFault, Memory, RegDef, RegId, RegTable, Region, Trap, Type};
-use isamorph_ram::UserSpace;
+use isamorph_guest::{Guest, Limits};
+use isamorph_ir::{CpuState, RegDef, RegId, RegTable, Region, Trap, Type};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -19,16 +19,12 @@ pub const ATTEMPTS: u32 = 16;
 pub struct Core {
     /// The guest architecture.
     pub guest: Arc<dyn Guest>,
-    /// The guest's memory.
-    pub space: Arc<UserSpace>,
-    /// See [`Guest::address_mask`].
-    pub address_mask: u64,
     /// Bounds of a region.
     pub limits: Limits,
     /// Regions for the interpreter.
     pub regions: Arc<Regions>,
     /// Where vCPUs stop.
-    pub breakpoints: Breakpoints,
+    pub breakpoints: Arc<Breakpoints>,
     /// Wanted messages.
     pub wanted: Trace,
     sink: Arc<dyn TraceSink>,
@@ -36,10 +32,9 @@ pub struct Core {
 
 impl Core {
     /// A core without regions.
-    pub fn new(guest: Arc<dyn Guest>, space: Arc<UserSpace>, limits: Limits, sink: Arc<dyn TraceSink>) -> Self {
-        let address_mask = guest.address_mask();
-        let (regions, breakpoints, wanted) = (Arc::default(), Breakpoints::default(), sink.wanted());
-        Core { guest, space, address_mask, limits, regions, breakpoints, wanted, sink }
+    pub fn new(guest: Arc<dyn Guest>, breakpoints: Arc<Breakpoints>, limits: Limits, sink: Arc<dyn TraceSink>) -> Self {
+        let (regions, wanted) = (Arc::default(), sink.wanted());
+        Core { guest, limits, regions, breakpoints, wanted, sink }
     }
     /// The sink, if it wants messages of that kind about the region at `pc`.
     pub fn trace(&self, kind: Trace, pc: u64) -> Option<&dyn TraceSink> {
@@ -61,22 +56,30 @@ impl Core {
         }
     }
     /// Lifts the code of a key up to the next breakpoint, with messages.
-    pub fn lift(&self, region: &mut Region, key: Key, limits: Limits) -> Result<Origin, Stop> {
+    pub fn lift(&self, world: &dyn World, region: &mut Region, key: Key, limits: Limits) -> Result<Origin, Stop> {
         let at = self.guest.code_address(key.pc);
         if self.breakpoints.has(at) {
             return Err(Stop::Breakpoint);
         }
-        self.lift_up_to(region, key, limits, self.breakpoints.next(at))
+        self.lift_up_to(world, region, key, limits, self.breakpoints.next(at))
     }
     /// Lifts one instruction, breakpoint or not.
-    pub fn lift_one(&self, region: &mut Region, key: Key) -> Result<Origin, Stop> {
-        self.lift_up_to(region, key, Limits { max_insns: 1, ..self.limits }, u64::MAX)
+    pub fn lift_one(&self, world: &dyn World, region: &mut Region, key: Key) -> Result<Origin, Stop> {
+        self.lift_up_to(world, region, key, Limits { max_insns: 1, ..self.limits }, u64::MAX)
     }
-    fn lift_up_to(&self, region: &mut Region, key: Key, limits: Limits, end: u64) -> Result<Origin, Stop> {
-        let lifted = lift::lift(&*self.guest, &self.space, region, key, limits, end);
-        let origin = lifted.map_err(|f| self.fetch_trap(f))?;
+    fn lift_up_to(
+        &self,
+        world: &dyn World,
+        region: &mut Region,
+        key: Key,
+        limits: Limits,
+        end: u64,
+    ) -> Result<Origin, Stop> {
+        let lifted = world.lift(&*self.guest, region, key, limits, end);
+        let origin = lifted.map_err(|f| Stop::Trap(Trap::Memory(f)))?;
         if let Some(sink) = self.trace(Trace::IN_ASM, key.pc) {
-            sink.text(Trace::IN_ASM, &self.listing(region, key.mode, sink.symbol(self.guest.code_address(key.pc))));
+            let symbol = sink.symbol(self.guest.code_address(key.pc));
+            sink.text(Trace::IN_ASM, &self.listing(world, region, key.mode, symbol));
         }
         if let Some(sink) = self.trace(Trace::OP, key.pc) {
             sink.text(Trace::OP, &self.region_text(region));
@@ -84,11 +87,11 @@ impl Core {
         Ok(origin)
     }
     /// The region of a key as the interpreter wants it, kept for the next time; nothing if it keeps changing.
-    pub fn lifted(&self, key: Key) -> Result<Option<Arc<Lifted>>, Stop> {
+    pub fn lifted(&self, world: &dyn World, key: Key) -> Result<Option<Arc<Lifted>>, Stop> {
         for _ in 0..ATTEMPTS {
             let mut region = Region::default();
-            let origin = self.lift(&mut region, key, self.limits)?;
-            let kept = self.keep(key, region, &origin);
+            let origin = self.lift(world, &mut region, key, self.limits)?;
+            let kept = self.keep(world, key, region, &origin);
             if kept.is_some() {
                 return Ok(kept);
             }
@@ -96,23 +99,17 @@ impl Core {
         Ok(None)
     }
     /// Keeps a region for the interpreter unless its guest code has changed.
-    pub fn keep(&self, key: Key, region: Region, origin: &Origin) -> Option<Arc<Lifted>> {
-        let lifted = Lifted { region, ranges: origin.ranges.clone() };
-        self.regions.insert(key, lifted, &|| origin.is_current(&self.space))
-    }
-    /// What the guest sees of a failed fetch.
-    fn fetch_trap(&self, fault: FetchFault) -> Stop {
-        // What can be read and not fetched is protected; otherwise reading says what is wrong.
-        let cause = self.space.read(fault.addr, &mut [0]).map_or_else(|f| f.cause, |()| FaultCause::Protected);
-        Stop::Trap(Trap::Memory(MemFault { addr: fault.addr, write: false, cause }))
+    pub fn keep(&self, world: &dyn World, key: Key, region: Region, origin: &Origin) -> Option<Arc<Lifted>> {
+        let lifted = Arc::new(Lifted { region, ranges: origin.ranges.clone() });
+        self.regions.insert(key, lifted, &|| world.is_current(origin))
     }
     /// The guest instructions of a region as text.
-    fn listing(&self, region: &Region, mode: u64, symbol: Option<&str>) -> String {
+    fn listing(&self, world: &dyn World, region: &Region, mode: u64, symbol: Option<&str>) -> String {
         let mut text = format!("IN: {}\n", symbol.unwrap_or_default());
         for insn in &region.insns {
             let mut bytes = vec![0; usize::from(insn.len)];
             let address = self.guest.code_address(insn.pc);
-            let got = self.space.fetch(address, &mut bytes);
+            let got = world.fetch(address, &mut bytes);
             let hex: String = bytes[..got].iter().map(|b| format!("{b:02x} ")).collect();
             let _ = write!(text, "{address:#010x}:  {hex:<24}");
             self.guest.disassemble(insn.pc, mode, &bytes[..got], &mut text);

@@ -1,24 +1,13 @@
 //! Guest memory as the interpreter and helpers see it: by the guest's idea of an address, and, for an instruction that
 //! must not change the code it belongs to, without that code.
 
-use crate::core::Core;
+use crate::world::Code;
 use isamorph_cache::Range;
 use isamorph_ir::{FaultCause, MemFault, Memory};
 use isamorph_ram::UserSpace;
 use std::cell::Cell;
 
-/// What must not be stored to.
-pub enum Code<'a> {
-    /// Nothing.
-    Nothing,
-    /// These bytes.
-    Ranges(&'a [Range]),
-    /// Every page that holds translated code.
-    Pages,
-}
-
-/// Guest memory that refuses a store into code. The instruction has no effect then; it starts again alone, and the next
-/// one is made from what it stored.
+/// Guest memory that refuses a store into code.
 pub struct Guarded<'a> {
     space: &'a UserSpace,
     code: Code<'a>,
@@ -28,8 +17,8 @@ pub struct Guarded<'a> {
 
 impl<'a> Guarded<'a> {
     /// Memory without that code.
-    pub fn new(core: &'a Core, code: Code<'a>) -> Self {
-        Guarded { space: &core.space, code, address_mask: core.address_mask, refused: Cell::new(false) }
+    pub fn new(space: &'a UserSpace, address_mask: u64, code: Code<'a>) -> Self {
+        Guarded { space, code, address_mask, refused: Cell::new(false) }
     }
     /// Whether a store was refused.
     pub fn has_refused(&self) -> bool {

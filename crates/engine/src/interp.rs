@@ -1,77 +1,102 @@
 //! Interpreting: the interpreter's vCPU, and single instructions for the JIT.
 
 use crate::core::Core;
-use crate::guarded::{Code, Guarded};
 use crate::regions::{Lifted, Recent};
+use crate::user::UserWorld;
+use crate::world::{Code, World};
 use isamorph_accel::{Stop, Vcpu};
 use isamorph_cache::Key;
 use isamorph_interp::{Interpreter, Outcome};
-use isamorph_ir::{CpuState, ExitKind, Memory, Region, Trap};
+use isamorph_ir::{CpuState, ExitKind, Region, Trap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The key of the code at a state's program counter.
-pub fn key(core: &Core, state: &CpuState) -> Key {
-    Key { pc: state.pc(), mode: core.guest.mode(state) }
+/// The key of the code at a state's program counter; nothing if it cannot be kept.
+pub fn key(core: &Core, world: &dyn World, state: &CpuState) -> Result<Option<Key>, Stop> {
+    world.key(state.pc(), core.guest.mode(state)).map_err(|f| Stop::Trap(Trap::Memory(f)))
 }
 
 /// Interprets regions for one vCPU. The state's save image holds the floating-point registers.
 pub struct Stepper {
     recent: Recent,
     interpreter: Interpreter,
-    single: Region,
 }
 
 impl Stepper {
     /// A stepper that has seen nothing.
     pub fn new() -> Self {
-        Stepper { recent: Recent::new(), interpreter: Interpreter::default(), single: Region::default() }
+        Stepper { recent: Recent::new(), interpreter: Interpreter::default() }
     }
     /// A region that is kept for a key.
     pub fn find(&mut self, core: &Core, key: Key) -> Option<Arc<Lifted>> {
         self.recent.find(key, &core.regions)
     }
     /// Runs the region at the program counter.
-    pub fn step(&mut self, core: &Core, state: &mut CpuState) -> Option<Stop> {
-        let key = key(core, state);
+    pub fn step(&mut self, core: &Core, world: &dyn World, state: &mut CpuState) -> Option<Stop> {
+        let key = match key(core, world, state) {
+            Ok(Some(key)) => key,
+            Ok(None) => return self.alone(core, world, state),
+            Err(stop) => return Some(stop),
+        };
         let lifted = match self.find(core, key) {
             Some(lifted) => lifted,
-            None => match core.lifted(key) {
+            None => match core.lifted(world, key) {
                 Ok(Some(lifted)) => lifted,
-                Ok(None) => return self.alone(core, state),
+                Ok(None) => return self.alone(core, world, state),
                 Err(stop) => return Some(stop),
             },
         };
-        self.run(core, state, &lifted)
+        self.run(core, world, state, &lifted)
     }
     /// Runs a region.
-    pub fn run(&mut self, core: &Core, state: &mut CpuState, lifted: &Lifted) -> Option<Stop> {
+    pub fn run(&mut self, core: &Core, world: &dyn World, state: &mut CpuState, lifted: &Lifted) -> Option<Stop> {
         if core.traces_execution() {
-            core.trace_execution(key(core, state), 0, state);
+            core.trace_execution(Key::at(state.pc(), core.guest.mode(state)), 0, state);
         }
-        let memory = Guarded::new(core, Code::Ranges(&lifted.ranges));
-        let outcome = self.interpret(core, state, &lifted.region, &memory);
-        if memory.has_refused() && matches!(outcome, Outcome::Trap { .. }) {
+        let (outcome, refused) = self.interpret(core, world, Code::Ranges(&lifted.ranges), state, &lifted.region);
+        if refused && matches!(outcome, Outcome::Trap { .. }) {
             leave(core, state, &lifted.region, outcome);
-            return self.alone(core, state);
+            return self.alone(core, world, state);
         }
         leave(core, state, &lifted.region, outcome)
     }
     /// Runs one instruction, whatever it stores to.
-    pub fn alone(&mut self, core: &Core, state: &mut CpuState) -> Option<Stop> {
-        let mut region = std::mem::take(&mut self.single);
-        let stop = match core.lift_one(&mut region, key(core, state)) {
-            Ok(_) => {
-                let outcome = self.interpret(core, state, &region, &Guarded::new(core, Code::Nothing));
-                leave(core, state, &region, outcome)
-            }
-            Err(stop) => Some(stop),
+    pub fn alone(&mut self, core: &Core, world: &dyn World, state: &mut CpuState) -> Option<Stop> {
+        let (pc, mode) = (state.pc(), core.guest.mode(state));
+        let key = world.key(pc, mode).ok().flatten().map(Key::alone);
+        if let Some(lifted) = key.and_then(|key| self.find(core, key)) {
+            return self.run_alone(core, world, state, &lifted.region);
+        }
+        let mut region = Region::default();
+        let origin = match core.lift_one(world, &mut region, key.unwrap_or(Key::at(pc, mode))) {
+            Ok(origin) => origin,
+            Err(stop) => return Some(stop),
         };
-        self.single = region;
-        stop
+        let lifted = Arc::new(Lifted { region, ranges: origin.ranges.clone() });
+        if let Some(key) = key {
+            // Accesses to devices come back again and again.
+            core.regions.insert(key, lifted.clone(), &|| world.is_current(&origin));
+        }
+        self.run_alone(core, world, state, &lifted.region)
     }
-    fn interpret(&mut self, core: &Core, state: &mut CpuState, region: &Region, memory: &dyn Memory) -> Outcome {
-        self.interpreter.run(region, core.guest.table(), core.guest.helpers(), state, memory)
+    fn run_alone(&mut self, core: &Core, world: &dyn World, state: &mut CpuState, region: &Region) -> Option<Stop> {
+        let (outcome, _) = self.interpret(core, world, Code::Nothing, state, region);
+        leave(core, state, region, outcome)
+    }
+    /// Runs a region with memory that refuses stores to that code; tells whether one was refused.
+    fn interpret(
+        &mut self,
+        core: &Core,
+        world: &dyn World,
+        code: Code<'_>,
+        state: &mut CpuState,
+        region: &Region,
+    ) -> (Outcome, bool) {
+        let mut outcome = Outcome::Exit { exit: 0, target: None };
+        let refused = world.with_memory(code, &mut |memory| {
+            outcome = self.interpreter.run(region, core.guest.table(), core.guest.helpers(), state, memory);
+        });
+        (outcome, refused)
     }
 }
 
@@ -86,10 +111,11 @@ fn leave(core: &Core, state: &mut CpuState, region: &Region, outcome: Outcome) -
     };
     let (pc, stop) = match region.exits[exit].kind {
         ExitKind::Direct { pc } | ExitKind::Call { pc, .. } | ExitKind::Resync { next: pc } => (pc, None),
-        ExitKind::IndirectCall { .. }
-        | ExitKind::Return { .. }
-        | ExitKind::Indirect { .. }
-        | ExitKind::ResyncTo { .. } => (target.unwrap_or_default() & core.guest.table().addr_mask(), None),
+        ExitKind::IndirectCall { .. } | ExitKind::Return { .. } | ExitKind::Indirect { .. } => {
+            (target.unwrap_or_default() & core.guest.table().addr_mask(), None)
+        }
+        // It may lead to code with wider addresses.
+        ExitKind::ResyncTo { .. } => (target.unwrap_or_default(), None),
         ExitKind::Syscall { next, code } => (next, Some(Stop::Syscall(code))),
         ExitKind::Exception { pc, code, arg } => (pc, Some(Stop::Trap(Trap::Exception { code, arg }))),
         ExitKind::Halt { next } => (next, Some(Stop::Halt)),
@@ -101,20 +127,21 @@ fn leave(core: &Core, state: &mut CpuState, region: &Region, outcome: Outcome) -
 /// A vCPU that interprets.
 pub struct InterpVcpu {
     core: Arc<Core>,
+    world: UserWorld,
     state: Box<CpuState>,
     stepper: Stepper,
 }
 
 impl InterpVcpu {
     /// A vCPU with that state.
-    pub fn new(core: Arc<Core>, state: Box<CpuState>) -> Self {
-        InterpVcpu { core, state, stepper: Stepper::new() }
+    pub fn new(core: Arc<Core>, world: UserWorld, state: Box<CpuState>) -> Self {
+        InterpVcpu { core, world, state, stepper: Stepper::new() }
     }
 }
 
 impl Vcpu for InterpVcpu {
     fn step(&mut self) -> Option<Stop> {
-        self.stepper.alone(&self.core, &mut self.state)
+        self.stepper.alone(&self.core, &self.world, &mut self.state)
     }
     fn run(&mut self) -> Stop {
         loop {
@@ -123,7 +150,7 @@ impl Vcpu for InterpVcpu {
                 request.store(0, Ordering::SeqCst);
                 return Stop::Interrupted;
             }
-            if let Some(stop) = self.stepper.step(&self.core, &mut self.state) {
+            if let Some(stop) = self.stepper.step(&self.core, &self.world, &mut self.state) {
                 return stop;
             }
         }

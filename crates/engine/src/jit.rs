@@ -1,8 +1,9 @@
 //! A vCPU that runs compiled code.
 
-use crate::interp::{Stepper, key};
+use crate::interp::Stepper;
 use crate::running::{Pending, Running, load_x87, save_x87};
 use crate::translate::{Jit, Translated, Work};
+use crate::user::UserWorld;
 use isamorph_accel::{Stop, Vcpu};
 use isamorph_cache::{Key, Vcpu as Member};
 use isamorph_code::ExitReason;
@@ -29,6 +30,7 @@ enum Via {
 /// A vCPU that runs compiled code, and interprets what cannot be compiled.
 pub struct JitVcpu {
     running: Box<Running>,
+    world: UserWorld,
     stepper: Stepper,
     work: Work,
     /// Whether the host's x87 unit holds the guest's, instead of the save image.
@@ -43,15 +45,15 @@ impl JitVcpu {
     ///
     /// # Errors
     /// The host refuses the memory; the state comes back.
-    pub fn new(jit: Arc<Jit>, state: Box<CpuState>) -> Result<Self, (Errno, Box<CpuState>)> {
+    pub fn new(jit: Arc<Jit>, world: UserWorld, state: Box<CpuState>) -> Result<Self, (Errno, Box<CpuState>)> {
         let stack = match AltStack::install() {
             Ok(stack) => stack,
             Err(e) => return Err((e, state)),
         };
-        let running = Box::new(Running::new(jit, state)?);
+        let running = Box::new(Running::new(jit, world.clone(), state)?);
         let mode = running.jit.core.guest.mode(&running.state);
         let (stepper, work) = (Stepper::new(), Work::default());
-        Ok(JitVcpu { running, stepper, work, fpu_live: false, mode, _stack: stack })
+        Ok(JitVcpu { running, world, stepper, work, fpu_live: false, mode, _stack: stack })
     }
     /// Runs until the caller is needed.
     fn dispatch(&mut self) -> Stop {
@@ -91,7 +93,8 @@ impl JitVcpu {
     }
     /// The key of the code that comes next.
     fn key(&mut self) -> Key {
-        let key = key(&self.running.jit.core, &self.running.state);
+        let Running { jit, state, .. } = &*self.running;
+        let key = Key::at(state.pc(), jit.core.guest.mode(state));
         if key.mode != self.mode {
             // Jump cache and shadow stack know only program counters.
             self.mode = key.mode;
@@ -122,7 +125,7 @@ impl JitVcpu {
         self.running.member.unpin();
         let lifted = match self.stepper.find(&self.running.jit.core, key) {
             Some(lifted) => lifted,
-            None => match self.running.jit.translate(&mut self.work, key)? {
+            None => match self.running.jit.translate(&mut self.work, &self.world, key)? {
                 Translated::Placed => return Ok(via),
                 Translated::Lifted(lifted) => lifted,
                 Translated::Contended => return self.step(),
@@ -130,7 +133,7 @@ impl JitVcpu {
         };
         self.save_fpu();
         let Running { jit, state, .. } = &mut *self.running;
-        self.stepper.run(&jit.core, state, &lifted).map_or(Ok(Via::Dispatch), Err)
+        self.stepper.run(&jit.core, &self.world, state, &lifted).map_or(Ok(Via::Dispatch), Err)
     }
     /// Interprets one instruction, which stores into its own page.
     fn alone(&mut self) -> Result<Via, Stop> {
@@ -142,7 +145,7 @@ impl JitVcpu {
         self.running.member.unpin();
         self.save_fpu();
         let Running { jit, state, .. } = &mut *self.running;
-        self.stepper.alone(&jit.core, state).map_or(Ok(Via::Dispatch), Err)
+        self.stepper.alone(&jit.core, &self.world, state).map_or(Ok(Via::Dispatch), Err)
     }
     /// Runs compiled code from an entry; says how it was left.
     fn enter(&mut self, entry: usize) -> Result<Via, Stop> {

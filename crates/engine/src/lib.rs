@@ -20,25 +20,30 @@ mod regions;
 mod running;
 mod selfmod;
 mod shadow;
+mod system;
 mod trace;
 mod translate;
+mod user;
+mod world;
 
 pub use running::on_fault;
+pub use system::{SystemConfig, SystemEngine};
 pub use trace::{HostCode, NoTrace, Trace, TraceSink};
 
 use crate::core::Core;
 use crate::interp::InterpVcpu;
 use crate::jit::JitVcpu;
 use crate::regions::Regions;
-use crate::running::{Running, helper_entry};
+use crate::running::Running;
 use crate::translate::Jit;
+use crate::user::UserWorld;
 use isamorph_accel::{Accel, Vcpu};
 use isamorph_cache::{CodeCache, Stats};
 use isamorph_guest::{Guest, Limits};
-use isamorph_host::{Errno, cpu, fault};
+use isamorph_host::{Errno, fault};
 use isamorph_ir::CpuState;
 use isamorph_ram::UserSpace;
-use isamorph_x64::{Backend, Config};
+use isamorph_x64::GuestMemory;
 use std::sync::Arc;
 
 /// How guest code is run.
@@ -81,6 +86,7 @@ impl EngineConfig {
 /// Runs guest code.
 pub struct Engine {
     core: Arc<Core>,
+    world: UserWorld,
     jit: Option<Arc<Jit>>,
     code: Code,
 }
@@ -101,11 +107,6 @@ impl Code {
     }
 }
 
-/// The least size of a code cache: room for the thunks and two regions of any size that is compiled.
-const TB_SIZE_MIN: usize = 256 << 10;
-/// The most: what displacements reach.
-const TB_SIZE_MAX: usize = (1 << 31) - (1 << 20);
-
 impl Engine {
     /// An engine. It registers itself with the guest's memory, which tells it of changed code, and with the host's
     /// fault handler.
@@ -115,26 +116,21 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, Errno> {
         let EngineConfig { guest, space, kind, tb_size_bytes, max_insns, precise, log } = config;
         let limits = Limits { max_insns: max_insns.max(1), precise };
-        let core = Arc::new(Core::new(guest, space, limits, log));
+        let world = UserWorld { space, address_mask: guest.address_mask() };
+        let core = Arc::new(Core::new(guest, Arc::default(), limits, log));
         let jit = match kind {
-            Kind::Jit => Some(Self::new_jit(&core, tb_size_bytes)?),
+            Kind::Jit => {
+                let memory = GuestMemory::Direct { base: world.space.host_base() };
+                Some(Jit::build(core.clone(), memory, tb_size_bytes)?)
+            }
             Kind::Interp => None,
         };
         fault::install()?;
         fault::set_callback(on_fault);
         let code = Code { regions: core.regions.clone(), cache: jit.as_ref().map(|j| j.cache.clone()) };
         let hook = code.clone();
-        core.space.set_code_hook(Box::new(move |start, len| hook.invalidate(start, len)));
-        Ok(Arc::new(Engine { core, jit, code }))
-    }
-    fn new_jit(core: &Arc<Core>, tb_size_bytes: usize) -> Result<Arc<Jit>, Errno> {
-        let guest_base = core.space.host_base();
-        let pc_shift = core.guest.pc_shift();
-        let config = Config { guest_base, pc_shift, bmi2: cpu::features().bmi2, precise: core.limits.precise };
-        let backend = Backend::new(core.guest.table(), core.guest.helpers(), config);
-        let thunks = backend.thunks(helper_entry as *const () as usize);
-        let cache = CodeCache::new(tb_size_bytes.clamp(TB_SIZE_MIN, TB_SIZE_MAX), &thunks, pc_shift)?;
-        Ok(Arc::new(Jit::new(core.clone(), Arc::new(cache), backend)))
+        world.space.set_code_hook(Box::new(move |start, len| hook.invalidate(start, len)));
+        Ok(Arc::new(Engine { core, world, jit, code }))
     }
     /// What the code cache did; nothing if there is none.
     pub fn cache_stats(&self) -> Option<Stats> {
@@ -148,11 +144,13 @@ impl Engine {
 
 impl Accel for Engine {
     fn vcpu(&self, state: Box<CpuState>) -> Box<dyn Vcpu> {
-        let Some(jit) = &self.jit else { return Box::new(InterpVcpu::new(self.core.clone(), state)) };
-        match JitVcpu::new(jit.clone(), state) {
+        let Some(jit) = &self.jit else {
+            return Box::new(InterpVcpu::new(self.core.clone(), self.world.clone(), state));
+        };
+        match JitVcpu::new(jit.clone(), self.world.clone(), state) {
             Ok(vcpu) => Box::new(vcpu),
             // Without memory for its caches the vCPU still runs, slowly.
-            Err((_, state)) => Box::new(InterpVcpu::new(self.core.clone(), state)),
+            Err((_, state)) => Box::new(InterpVcpu::new(self.core.clone(), self.world.clone(), state)),
         }
     }
     fn invalidate(&self, start: u64, len: u64) {

@@ -4,8 +4,8 @@
 //! has dropped what was made from the page; whatever is being made from it finds the page's generation changed when it
 //! is about to be published.
 
-use isamorph_cache::{Key, Range};
-use isamorph_guest::{CodeSource, FetchFault, Guest, Limits};
+use isamorph_cache::Range;
+use isamorph_guest::{CodeSource, Guest};
 use isamorph_ir::Region;
 use isamorph_ram::{PAGE, UserSpace};
 use std::cell::RefCell;
@@ -14,16 +14,12 @@ use std::cell::RefCell;
 #[derive(Debug, Default)]
 pub struct Origin {
     /// Pages and their generations before the first read.
-    pages: Vec<(u64, u32)>,
+    pub pages: Vec<(u64, u32)>,
     /// Bytes on which the region depends.
     pub ranges: Vec<Range>,
 }
 
 impl Origin {
-    /// Whether no page has changed since it was read.
-    pub fn is_current(&self, space: &UserSpace) -> bool {
-        self.pages.iter().all(|&(page, generation)| space.generation(page) == generation)
-    }
     fn watch(&mut self, space: &UserSpace, page: u64) {
         if !self.pages.iter().any(|&(p, _)| p == page)
             && let Some(generation) = space.protect_code(page)
@@ -32,7 +28,7 @@ impl Origin {
         }
     }
     /// Adds bytes, growing the range they continue.
-    fn add(&mut self, start: u64, len: u64) {
+    pub fn add(&mut self, start: u64, len: u64) {
         let end = start.saturating_add(len);
         for r in &mut self.ranges {
             let r_end = r.start + u64::from(r.len);
@@ -54,7 +50,7 @@ impl Origin {
 }
 
 /// Guest code whose pages are watched from the first read on.
-struct Watched<'a> {
+pub struct Watched<'a> {
     space: &'a UserSpace,
     /// Where to pretend that code ends.
     end: u64,
@@ -77,21 +73,18 @@ impl CodeSource for Watched<'_> {
     }
 }
 
-/// Lifts the code of a key into `region`, but nothing at or behind `end`.
-pub fn lift(
-    guest: &dyn Guest,
-    space: &UserSpace,
-    region: &mut Region,
-    key: Key,
-    limits: Limits,
-    end: u64,
-) -> Result<Origin, FetchFault> {
-    let source = Watched { space, end, origin: RefCell::default() };
-    guest.lift(region, key.pc, key.mode, &source, limits)?;
-    let mut origin = source.origin.into_inner();
-    for insn in &region.insns {
-        origin.add(guest.code_address(insn.pc), u64::from(insn.len));
+impl<'a> Watched<'a> {
+    /// Code that ends before `end`.
+    pub fn new(space: &'a UserSpace, end: u64) -> Self {
+        Watched { space, end, origin: RefCell::default() }
     }
-    origin.settle();
-    Ok(origin)
+    /// What a region was made from.
+    pub fn origin(self, guest: &dyn Guest, region: &Region) -> Origin {
+        let mut origin = self.origin.into_inner();
+        for insn in &region.insns {
+            origin.add(guest.code_address(insn.pc), u64::from(insn.len));
+        }
+        origin.settle();
+        origin
+    }
 }

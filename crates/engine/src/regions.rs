@@ -50,7 +50,7 @@ impl Regions {
         shared.slots.get(index as usize)?.as_ref().map(|(_, lifted)| lifted.clone())
     }
     /// Adds a region unless `valid`, which is asked with the lock held, says that its guest code has changed.
-    pub fn insert(&self, key: Key, lifted: Lifted, valid: &dyn Fn() -> bool) -> Option<Arc<Lifted>> {
+    pub fn insert(&self, key: Key, lifted: Arc<Lifted>, valid: &dyn Fn() -> bool) -> Option<Arc<Lifted>> {
         let mut guard = self.shared();
         let shared = &mut *guard;
         if !valid() {
@@ -65,7 +65,6 @@ impl Regions {
             self.version.fetch_add(1, Ordering::AcqRel);
         }
         let index = shared.slots.len() as u32;
-        let lifted = Arc::new(lifted);
         shared.pages.add(index, &lifted.ranges);
         shared.slots.push(Some((key, lifted.clone())));
         shared.keys.insert(key, index);
@@ -73,15 +72,23 @@ impl Regions {
     }
     /// Drops every region that was made from a byte of `start .. start + len`.
     pub fn invalidate(&self, start: u64, len: u64) -> usize {
-        let mut guard = self.shared();
-        let Shared { keys, slots, pages } = &mut *guard;
+        let mut shared = self.shared();
         let mut candidates = Vec::new();
-        pages.collect(start, len, &mut candidates);
+        shared.pages.collect(start, len, &mut candidates);
+        self.drop_if(&mut shared, candidates, |_, l| l.ranges.iter().any(|r| r.overlaps(start, len)))
+    }
+    /// Drops every region that starts in the page of a program counter or in the one before.
+    pub fn invalidate_pc(&self, pc: u64) -> usize {
+        let mut shared = self.shared();
+        let all = (0..shared.slots.len() as u32).collect();
+        self.drop_if(&mut shared, all, |key, _| key.is_near(pc))
+    }
+    fn drop_if(&self, shared: &mut Shared, candidates: Vec<u32>, drops: impl Fn(&Key, &Lifted) -> bool) -> usize {
+        let Shared { keys, slots, pages } = shared;
         let mut dropped = 0;
         for index in candidates {
             let slot = &mut slots[index as usize];
-            let hit = |l: &Arc<Lifted>| l.ranges.iter().any(|r| r.overlaps(start, len));
-            if let Some((key, lifted)) = slot.take_if(|(_, l)| hit(l)) {
+            if let Some((key, lifted)) = slot.take_if(|(key, lifted)| drops(key, lifted)) {
                 keys.remove(&key);
                 pages.remove(index, &lifted.ranges);
                 dropped += 1;
@@ -136,11 +143,11 @@ mod tests {
     use super::*;
 
     fn key(pc: u64) -> Key {
-        Key { pc, mode: 0 }
+        Key::at(pc, 0)
     }
 
-    fn lifted(start: u64, len: u32) -> Lifted {
-        Lifted { region: Region::default(), ranges: vec![Range { start, len }] }
+    fn lifted(start: u64, len: u32) -> Arc<Lifted> {
+        Arc::new(Lifted { region: Region::default(), ranges: vec![Range { start, len }] })
     }
 
     #[test]

@@ -6,19 +6,23 @@
 //! [`Running::enter`] waits for compiled code to return, so they use only what is shared: atomics, cells, and the state
 //! through its raw address.
 
-use crate::guarded::{Code, Guarded};
 use crate::shadow::ShadowStack;
 use crate::translate::Jit;
+use crate::user::UserWorld;
+use crate::world::Code;
 use isamorph_cache::{FaultSite, Vcpu};
-use isamorph_code::{ExitReason, Recipe, Thunk};
+use isamorph_code::{ExitReason, Recipe, Thunk, unpack_flags};
 use isamorph_host::fault::{FaultContext, Verdict};
 use isamorph_host::fpu::{self, FxImage};
 use isamorph_host::{Errno, signal};
-use isamorph_ir::{CpuState, Family, FaultCause, FlagSet, FloatUnit, HelperCx, MemFault, RegId, Trap};
+use isamorph_ir::{CpuState, Family, FaultCause, FlagSet, FloatUnit, HelperCx, MemFault, Memory, RegId, Trap};
 use isamorph_ram::HostFault;
+use isamorph_x64::{Access, Frame};
 use std::cell::Cell;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A CPU state whose address compiled code holds.
@@ -52,6 +56,52 @@ impl Drop for State {
     }
 }
 
+/// What became of an access that found no translation of its address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Miss {
+    /// There is one now.
+    Retry,
+    /// The instruction is to be run alone: a device, an access that reaches into the next page, a store to code, an
+    /// exception of the guest.
+    Alone,
+}
+
+/// Memory with translated addresses, as compiled code and helpers that it calls need it.
+pub trait Translated {
+    /// The memory, for helpers.
+    fn memory(&self) -> &dyn Memory;
+    /// Compiled code has found no translation for an access to `addr .. addr + bytes`. `write` also if it reads in
+    /// order to write.
+    fn miss(&self, state: &mut CpuState, addr: u64, bytes: u32, write: bool) -> Miss;
+    /// From now on stores to pages with translated code are refused, or no longer; tells whether one was refused.
+    fn guard(&self, on: bool) -> bool;
+}
+
+/// The memory that compiled code works on.
+enum Around {
+    /// That of a user program.
+    User(UserWorld),
+    /// That of a machine.
+    Machine(Rc<dyn Translated>),
+}
+
+/// Compiled code for one of the guests that share the state, as this vCPU runs it.
+struct Lane {
+    jit: Arc<Jit>,
+    member: Vcpu,
+    shadow: ShadowStack,
+}
+
+impl Lane {
+    /// A member of the JIT's cache with that state.
+    fn new(jit: Arc<Jit>, state: &CpuState) -> Result<Self, Errno> {
+        let shadow = ShadowStack::new(jit.cache.thunk(Thunk::Underflow))?;
+        // SAFETY: the state is boxed, so the request stays where it is; the membership is dropped before it.
+        let member = unsafe { Vcpu::new(jit.cache.clone(), &raw const state.header.exit_request) }?;
+        Ok(Lane { jit, member, shadow })
+    }
+}
+
 /// What the fault handler or a helper left for the dispatcher.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pending {
@@ -65,13 +115,17 @@ pub enum Pending {
 
 /// The part of a vCPU that the fault handler and helpers see.
 pub struct Running {
-    /// Shared by all vCPUs.
+    /// Shared by all vCPUs. In a machine, that of the current lane.
     pub jit: Arc<Jit>,
-    /// Membership in the cache. Before the state, whose exit request it uses until it is dropped.
+    /// Membership in its cache. Before the state, whose exit request it uses until it is dropped.
     pub member: Vcpu,
+    shadow: ShadowStack,
+    /// The other lanes; nothing at the place of the current one.
+    parked: Vec<Option<Lane>>,
+    lane: usize,
+    around: Around,
     /// The state.
     pub state: State,
-    shadow: ShadowStack,
     pending: Cell<Option<Pending>>,
 }
 
@@ -81,33 +135,58 @@ thread_local! {
 }
 
 impl Running {
-    /// A vCPU with that state.
+    /// A vCPU of a user program with that state.
     ///
     /// # Errors
     /// The host refuses the memory; the state comes back.
-    pub fn new(jit: Arc<Jit>, state: Box<CpuState>) -> Result<Self, (Errno, Box<CpuState>)> {
-        let shadow = match ShadowStack::new(jit.cache.thunk(Thunk::Underflow)) {
-            Ok(shadow) => shadow,
-            Err(e) => return Err((e, state)),
-        };
-        let request = &raw const state.header.exit_request;
-        // SAFETY: the state is boxed, so the request stays where it is; the membership is dropped before it.
-        let member = match unsafe { Vcpu::new(jit.cache.clone(), request) } {
-            Ok(member) => member,
-            Err(e) => return Err((e, state)),
-        };
-        let mut state = State::new(state);
-        let header = &mut state.header;
-        header.shadow_top = shadow.top() as u64;
+    pub fn new(jit: Arc<Jit>, world: UserWorld, state: Box<CpuState>) -> Result<Self, (Errno, Box<CpuState>)> {
+        match Lane::new(jit, &state) {
+            Ok(lane) => Ok(Self::with(lane, Vec::new(), Around::User(world), state)),
+            Err(e) => Err((e, state)),
+        }
+    }
+    /// A vCPU of a machine with that state, which is in the first of its lanes.
+    ///
+    /// # Errors
+    /// The host refuses the memory.
+    pub fn for_machine(jits: &[Arc<Jit>], memory: Rc<dyn Translated>, state: Box<CpuState>) -> Result<Self, Errno> {
+        let lane = |jit: &Arc<Jit>| Lane::new(jit.clone(), &state);
+        let mut parked = jits.iter().map(|jit| lane(jit).map(Some)).collect::<Result<Vec<_>, _>>()?;
+        let first = parked.first_mut().and_then(Option::take).ok_or(Errno(NO_SUCH_PROCESSOR))?;
+        Ok(Self::with(first, parked, Around::Machine(memory), state))
+    }
+    fn with(lane: Lane, parked: Vec<Option<Lane>>, around: Around, state: Box<CpuState>) -> Self {
+        let Lane { jit, member, shadow } = lane;
+        let (state, pending) = (State::new(state), Cell::new(None));
+        let mut running = Running { jit, member, shadow, parked, lane: 0, around, state, pending };
+        running.show_lane();
+        running
+    }
+    /// Changes to another lane. Its shadow stack is empty.
+    pub fn set_lane(&mut self, index: usize) {
+        let Some(Lane { jit, member, shadow }) = self.parked.get_mut(index).and_then(Option::take) else { return };
+        self.member.unpin();
+        let jit = mem::replace(&mut self.jit, jit);
+        let member = mem::replace(&mut self.member, member);
+        let shadow = mem::replace(&mut self.shadow, shadow);
+        let before = mem::replace(&mut self.lane, index);
+        self.parked[before] = Some(Lane { jit, member, shadow });
+        self.show_lane();
+    }
+    /// Tells compiled code of the current lane where its things are.
+    fn show_lane(&mut self) {
+        let header = &mut self.state.header;
+        header.shadow_top = self.shadow.top() as u64;
         header.shadow_sp = header.shadow_top;
-        header.jump_cache = member.jump_cache() as u64;
-        header.code_base = jit.cache.base() as u64;
-        Ok(Running { jit, member, state, shadow, pending: Cell::new(None) })
+        header.jump_cache = self.member.jump_cache() as u64;
+        header.code_base = self.jit.cache.base() as u64;
     }
     /// Makes this the calling thread's vCPU.
     pub fn make_current(&self) {
-        if !ptr::eq(CURRENT.replace(self), self) {
-            set_gs_base(self.jit.core.space.host_base());
+        if !ptr::eq(CURRENT.replace(self), self)
+            && let Around::User(world) = &self.around
+        {
+            set_gs_base(world.space.host_base());
         }
     }
     /// Calls `f` with the membership of the calling thread's vCPU.
@@ -145,6 +224,9 @@ impl Drop for Running {
     }
 }
 
+/// A machine's processor without any lane (`ENODEV`).
+const NO_SUCH_PROCESSOR: i32 = 19;
+
 /// Number of `arch_prctl(2)` and of its operation that sets the base of gs.
 const ARCH_PRCTL: i64 = 158;
 const ARCH_SET_GS: u64 = 0x1001;
@@ -168,17 +250,50 @@ pub extern "C" fn helper_entry(state: *mut CpuState, id: u32) -> u64 {
     let [a, b, c, ..] = state.header.scratch;
     let helper = &core.guest.helpers()[id as usize];
     // The region that calls goes on after the call, so that it must not change.
-    let mem = Guarded::new(core, Code::Pages);
-    match (helper.run)(&mut HelperCx { state, mem: &mem }, [a, b, c]) {
+    let (result, refused) = match &running.around {
+        Around::User(world) => {
+            let mem = world.guarded(Code::Pages);
+            ((helper.run)(&mut HelperCx { state, mem: &mem }, [a, b, c]), mem.has_refused())
+        }
+        Around::Machine(memory) => {
+            memory.guard(true);
+            let result = (helper.run)(&mut HelperCx { state, mem: memory.memory() }, [a, b, c]);
+            (result, memory.guard(false))
+        }
+    };
+    match result {
         Ok(result) => {
             state.header.scratch[3] = result;
             0
         }
         Err(trap) => {
-            running.pending.set(Some(if mem.has_refused() { Pending::Alone } else { Pending::Trap(trap) }));
+            running.pending.set(Some(if refused { Pending::Alone } else { Pending::Trap(trap) }));
             1
         }
     }
+}
+
+/// Called by compiled code whose access found no translation, see [`isamorph_x64::Entries::miss`].
+pub extern "C" fn miss_entry(state: *mut CpuState, frame: *mut Frame, site: usize) -> u64 {
+    // SAFETY: compiled code runs for the thread's vCPU, which is current and alive.
+    let Some(running) = (unsafe { CURRENT.get().as_ref() }) else { return 1 };
+    // SAFETY: it is the state of that vCPU, and compiled code waits.
+    let state = unsafe { &mut *state };
+    let Access { bytes, write } = Access::from_word(state.header.exit_code);
+    let miss = match &running.around {
+        Around::Machine(memory) => memory.miss(state, state.header.exit_arg, bytes, write),
+        Around::User(_) => Miss::Alone,
+    };
+    if miss == Miss::Retry {
+        return 0;
+    }
+    // SAFETY: the thunk passes the frame that it has just filled in on this thread's stack, and nobody else knows it.
+    let frame = unsafe { &mut *frame };
+    match running.jit.cache.fault_at(site) {
+        Some(site) => running.recover(frame, &site, Pending::Alone),
+        None => unreachable!("the emitter made a fault point for each probe"),
+    }
+    1
 }
 
 /// The `si_code` of an integer division (`sigaction(2)`); the processor reports quotient overflow in the same way.
@@ -213,6 +328,50 @@ pub fn on_fault(cx: &mut FaultContext<'_>) -> Verdict {
     }
 }
 
+/// The registers of compiled code that is interrupted in the middle of a guest instruction.
+trait Interrupted {
+    /// An integer register, by its x86 number.
+    fn reg(&self, number: usize) -> u64;
+    /// Sets it.
+    fn set_reg(&mut self, number: usize, value: u64);
+    /// Sets a vector register.
+    fn set_vector(&mut self, number: usize, value: [u8; 16]);
+    /// Sets the arithmetic flags.
+    fn set_flags(&mut self, flags: FlagSet);
+}
+
+impl Interrupted for FaultContext<'_> {
+    fn reg(&self, number: usize) -> u64 {
+        self.reg(number)
+    }
+    fn set_reg(&mut self, number: usize, value: u64) {
+        self.set_reg(number, value);
+    }
+    fn set_vector(&mut self, number: usize, value: [u8; 16]) {
+        if let Some(image) = self.fpu() {
+            image.set_xmm(number, value);
+        }
+    }
+    fn set_flags(&mut self, flags: FlagSet) {
+        self.set_eflags(self.eflags() & !FlagSet::all().bits() | flags.bits());
+    }
+}
+
+impl Interrupted for Frame {
+    fn reg(&self, number: usize) -> u64 {
+        self.reg(number)
+    }
+    fn set_reg(&mut self, number: usize, value: u64) {
+        self.set_reg(number, value);
+    }
+    fn set_vector(&mut self, number: usize, value: [u8; 16]) {
+        self.set_vector(number, u128::from_le_bytes(value));
+    }
+    fn set_flags(&mut self, flags: FlagSet) {
+        self.set_flags(flags);
+    }
+}
+
 fn trap(fault: MemFault) -> Pending {
     Pending::Trap(Trap::Memory(fault))
 }
@@ -230,35 +389,34 @@ impl Running {
     }
     /// What the guest makes of a fault; nothing if the instruction is simply repeated.
     fn classify(&self, cx: &FaultContext<'_>, site: &FaultSite) -> Option<Pending> {
-        match cx.signal() {
-            SIGFPE if cx.code() == FPE_INTDIV => Some(Pending::Trap(Trap::Divide)),
-            SIGFPE if cx.trap_number() == X87_ERROR => Some(Pending::Trap(Trap::Float(FloatUnit::X87))),
-            SIGFPE => Some(Pending::Trap(Trap::Float(FloatUnit::Vector))),
-            SIGSEGV | SIGBUS if cx.is_page_fault() => self.classify_access(cx, site),
+        match (cx.signal(), &self.around) {
+            (SIGFPE, _) if cx.code() == FPE_INTDIV => Some(Pending::Trap(Trap::Divide)),
+            (SIGFPE, _) if cx.trap_number() == X87_ERROR => Some(Pending::Trap(Trap::Float(FloatUnit::X87))),
+            (SIGFPE, _) => Some(Pending::Trap(Trap::Float(FloatUnit::Vector))),
+            (SIGSEGV | SIGBUS, Around::User(world)) if cx.is_page_fault() => self.classify_access(cx, site, world),
             // A general-protection or alignment exception has no address, and neither has it for a guest of the host's
             // kind. For others it means something that the host sees otherwise: a tagged address, an access that must
             // be aligned.
-            SIGSEGV | SIGBUS if self.jit.core.guest.table().family == Family::X86 => {
+            (SIGSEGV | SIGBUS, Around::User(_)) if self.jit.core.guest.table().family == Family::X86 => {
                 Some(trap(MemFault { addr: 0, write: false, cause: FaultCause::Misaligned }))
             }
-            // The same after a check that the emitter made.
+            // The same after a check that the emitter made, and in a machine, where it depends on the mode.
             _ => Some(Pending::Interpret),
         }
     }
     /// The same for a page fault.
-    fn classify_access(&self, cx: &FaultContext<'_>, site: &FaultSite) -> Option<Pending> {
-        let space = &self.jit.core.space;
-        match space.handle_host_fault(cx.addr(), cx.is_write(), cx.signal() == SIGBUS) {
+    fn classify_access(&self, cx: &FaultContext<'_>, site: &FaultSite, world: &UserWorld) -> Option<Pending> {
+        match world.space.handle_host_fault(cx.addr(), cx.is_write(), cx.signal() == SIGBUS) {
             HostFault::Retry => self.repeat(cx, site),
             HostFault::CodeStore(page) => {
-                space.release_code(page);
+                world.space.release_code(page);
                 self.repeat(cx, site)
             }
             HostFault::Guest(fault) => Some(trap(fault)),
             // Beyond what the guest can map, but the access was the guest's.
             HostFault::NotGuest => {
-                let mask = self.jit.core.guest.table().addr_mask() & self.jit.core.address_mask;
-                let addr = (cx.addr() as u64).wrapping_sub(space.host_base()) & mask;
+                let mask = self.jit.core.guest.table().addr_mask() & world.address_mask;
+                let addr = (cx.addr() as u64).wrapping_sub(world.space.host_base()) & mask;
                 Some(trap(MemFault { addr, write: cx.is_write(), cause: FaultCause::Unmapped }))
             }
         }
@@ -270,6 +428,12 @@ impl Running {
     }
     /// Completes the guest's registers as they were before the instruction and leaves compiled code.
     fn leave(&self, cx: &mut FaultContext<'_>, site: &FaultSite, pending: Pending) -> Verdict {
+        self.recover(cx, site, pending);
+        cx.set_rip(self.jit.cache.thunk(Thunk::Fault) as u64);
+        Verdict::Resume
+    }
+    /// Completes the guest's registers as they were before the instruction, ready for [`Thunk::Fault`].
+    fn recover(&self, cx: &mut impl Interrupted, site: &FaultSite, pending: Pending) {
         let before: [u64; 16] = std::array::from_fn(|i| cx.reg(i));
         for recipe in &site.recipes {
             match *recipe {
@@ -278,34 +442,26 @@ impl Running {
                 }
                 Recipe::Moved { reg, host } => self.set_pinned(cx, reg, |_| before[usize::from(host)]),
                 Recipe::Saved { reg, offset } => self.restore_pinned(cx, reg, offset),
-                Recipe::FlagsAt { offset } => {
-                    let flags = FlagSet::all().bits();
-                    cx.set_eflags(cx.eflags() & !flags | self.state_word(offset) & flags);
-                }
+                Recipe::FlagsAt { offset } => cx.set_flags(FlagSet::from_bits_truncate(self.state_word(offset))),
+                Recipe::PackedFlagsAt { offset } => cx.set_flags(unpack_flags(self.state_word(offset))),
             }
         }
         // SAFETY: the state is alive, and compiled code, its only user now, is interrupted.
         unsafe { (*self.state.0.as_ptr()).header.pc = site.pc };
         self.pending.set(Some(pending));
-        cx.set_rip(self.jit.cache.thunk(Thunk::Fault) as u64);
-        Verdict::Resume
     }
     /// Sets the host register that a guest register is pinned to.
-    fn set_pinned(&self, cx: &mut FaultContext<'_>, reg: u16, value: impl FnOnce(usize) -> u64) {
+    fn set_pinned(&self, cx: &mut impl Interrupted, reg: u16, value: impl FnOnce(usize) -> u64) {
         if let Some(home) = self.jit.backend.host_register(RegId(reg)).map(usize::from) {
             let mask = self.jit.core.guest.table().def(RegId(reg)).ty.mask();
             cx.set_reg(home, value(home) & mask);
         }
     }
     /// Puts back a register that the emitter has saved in the state.
-    fn restore_pinned(&self, cx: &mut FaultContext<'_>, reg: u16, offset: u32) {
+    fn restore_pinned(&self, cx: &mut impl Interrupted, reg: u16, offset: u32) {
         let saved: [u8; 16] = self.state_bytes(offset);
         match self.jit.backend.host_vector(RegId(reg)) {
-            Some(number) => {
-                if let Some(image) = cx.fpu() {
-                    image.set_xmm(number.into(), saved);
-                }
-            }
+            Some(number) => cx.set_vector(number.into(), saved),
             None => self.set_pinned(cx, reg, |_| u128::from_le_bytes(saved) as u64),
         }
     }

@@ -21,6 +21,8 @@ bitflags! {
         const CPU = 32;
         /// No message: regions are not chained.
         const NOCHAIN = 64;
+        /// Exceptions, interrupts and other events that a machine's processors take.
+        const INT = 128;
     }
 }
 

@@ -3,15 +3,18 @@
 use crate::core::{ATTEMPTS, Core};
 use crate::lift::Origin;
 use crate::regions::Lifted;
+use crate::running::{helper_entry, miss_entry};
 use crate::selfmod::{self, SelfModifying};
 use crate::trace::{HostCode, Trace};
+use crate::world::World;
 use isamorph_accel::Stop;
 use isamorph_cache::{CodeCache, Entry, Key, PublishError};
 use isamorph_code::Compiled;
 use isamorph_guest::Limits;
+use isamorph_host::{Errno, cpu};
 use isamorph_ir::Region;
 use isamorph_opt::Optimizer;
-use isamorph_x64::{Backend, Scratch, Unsupported};
+use isamorph_x64::{Backend, Config, Entries, GuestMemory, Scratch, Unsupported};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -49,21 +52,38 @@ pub enum Translated {
     Contended,
 }
 
+/// The least size of a code cache: room for the thunks and two regions of any size that is compiled.
+const TB_SIZE_MIN: usize = 256 << 10;
+/// The most: what displacements reach.
+const TB_SIZE_MAX: usize = (1 << 31) - (1 << 20);
+
 impl Jit {
-    /// A JIT with an empty cache.
-    pub fn new(core: Arc<Core>, cache: Arc<CodeCache>, backend: Backend) -> Self {
+    /// A JIT whose code reaches the guest's memory like that.
+    ///
+    /// # Errors
+    /// The host refuses memory for the code cache.
+    pub fn build(core: Arc<Core>, memory: GuestMemory, tb_size_bytes: usize) -> Result<Arc<Self>, Errno> {
+        let pc_shift = core.guest.pc_shift();
+        let config = Config { memory, pc_shift, bmi2: cpu::features().bmi2, precise: core.limits.precise };
+        let backend = Backend::new(core.guest.table(), core.guest.helpers(), config);
+        let [helper, miss] = [helper_entry as *const () as usize, miss_entry as *const () as usize];
+        let thunks = backend.thunks(Entries { helper, miss });
+        let cache = CodeCache::new(tb_size_bytes.clamp(TB_SIZE_MIN, TB_SIZE_MAX), &thunks, pc_shift)?;
+        Ok(Arc::new(Jit::new(core, Arc::new(cache), backend)))
+    }
+    fn new(core: Arc<Core>, cache: Arc<CodeCache>, backend: Backend) -> Self {
         Jit { core, cache, backend, self_modifying: SelfModifying::new(), lacking: Mutex::default() }
     }
     /// Translates the code of a key. The calling thread's vCPU is not pinned.
-    pub fn translate(&self, work: &mut Work, key: Key) -> Result<Translated, Stop> {
+    pub fn translate(&self, work: &mut Work, world: &dyn World, key: Key) -> Result<Translated, Stop> {
         let mut limits = self.core.limits;
         let begun = self.core.wanted.contains(Trace::OUT_ASM).then(Instant::now);
         for _ in 0..ATTEMPTS {
-            let origin = self.lift(work, key, limits)?;
+            let origin = self.lift(work, world, key, limits)?;
             self.optimise(work);
             let placed = match self.compile(work) {
-                Ok(()) => self.publish(work, key, &origin, begun),
-                Err(_) => return Ok(self.interpret(work, key, &origin)),
+                Ok(()) => self.publish(work, world, key, &origin, begun),
+                Err(_) => return Ok(self.interpret(work, world, key, &origin)),
             };
             match placed {
                 Ok(_) => return Ok(Translated::Placed),
@@ -71,18 +91,18 @@ impl Jit {
                 Err(PublishError::TooLarge) if work.region.insns.len() > 1 => {
                     limits = Limits { max_insns: work.region.insns.len() as u32 / 2, ..limits };
                 }
-                Err(PublishError::TooLarge) => return Ok(self.interpret(work, key, &origin)),
+                Err(PublishError::TooLarge) => return Ok(self.interpret(work, world, key, &origin)),
             }
         }
         Ok(Translated::Contended)
     }
     /// Lifts the code of a key. In a page whose code changes it, the region ends with the first store, and depends on
     /// nothing behind that.
-    fn lift(&self, work: &mut Work, key: Key, limits: Limits) -> Result<Origin, Stop> {
-        let origin = self.core.lift(&mut work.region, key, limits)?;
+    fn lift(&self, work: &mut Work, world: &dyn World, key: Key, limits: Limits) -> Result<Origin, Stop> {
+        let origin = self.core.lift(world, &mut work.region, key, limits)?;
         let changes = self.self_modifying.has(&origin.ranges);
         match selfmod::first_store(&work.region).filter(|_| changes) {
-            Some(max_insns) => self.core.lift(&mut work.region, key, Limits { max_insns, precise: true }),
+            Some(max_insns) => self.core.lift(world, &mut work.region, key, Limits { max_insns, precise: true }),
             None => Ok(origin),
         }
     }
@@ -98,9 +118,16 @@ impl Jit {
             *self.lacking().entry(u.what).or_default() += 1;
         })
     }
-    fn publish(&self, work: &Work, key: Key, origin: &Origin, begun: Option<Instant>) -> Result<Entry, PublishError> {
+    fn publish(
+        &self,
+        work: &Work,
+        world: &dyn World,
+        key: Key,
+        origin: &Origin,
+        begun: Option<Instant>,
+    ) -> Result<Entry, PublishError> {
         let Work { compiled, .. } = work;
-        let current = || origin.is_current(&self.core.space);
+        let current = || world.is_current(origin);
         let entry = self.cache.publish(key, &origin.ranges, compiled, &current)?;
         if let Some(sink) = self.core.trace(Trace::OUT_ASM, key.pc) {
             let address = entry.address - compiled.entry as usize;
@@ -110,9 +137,9 @@ impl Jit {
         Ok(entry)
     }
     /// Leaves the region to the interpreter.
-    fn interpret(&self, work: &mut Work, key: Key, origin: &Origin) -> Translated {
+    fn interpret(&self, work: &mut Work, world: &dyn World, key: Key, origin: &Origin) -> Translated {
         let region = std::mem::take(&mut work.region);
-        self.core.keep(key, region, origin).map_or(Translated::Contended, Translated::Lifted)
+        self.core.keep(world, key, region, origin).map_or(Translated::Contended, Translated::Lifted)
     }
     /// What the emitter lacked, and how many regions it left to the interpreter because of each. A `fork` holds it.
     pub fn lacking(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {

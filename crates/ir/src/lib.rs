@@ -22,5 +22,5 @@ pub use machine::{
 };
 pub use op::{Arg, AttrKind, Effects, ImmKind, OPS, Op, OpInfo, Res, X87Form, X87Op};
 pub use region::{Addr, Block, Const, ExceptionCode, Exit, ExitKind, GuestInsn, Inst, Region, Value};
-pub use state::{CpuState, Family, GUEST_OFFSET, Header, Pin, RegDef, RegId, RegTable, SPILL_BYTES};
+pub use state::{CpuState, Family, GUEST_BYTES, GUEST_OFFSET, Header, Pin, RegDef, RegId, RegTable, SPILL_BYTES};
 pub use types::{AtomicOp, Cond, FlagSet, FpMode, FpRule, Lane, MemAttr, Rounding, Type};

@@ -198,7 +198,7 @@ pub enum ExitKind {
     },
     /// The same to a computed place: far jumps, returns from interrupts.
     ResyncTo {
-        /// Next program counter.
+        /// Next program counter; 64 bits wide if need be, also where addresses are narrower.
         target: Value,
     },
     /// The processor stops until an interrupt.

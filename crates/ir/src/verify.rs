@@ -4,7 +4,7 @@
 
 use crate::machine::Helper;
 use crate::op::{Arg, Effects, ImmKind, Op, Res};
-use crate::region::{Inst, Region, Value};
+use crate::region::{ExitKind, Inst, Region, Value};
 use crate::rules;
 use crate::state::RegTable;
 use crate::text::register_type;
@@ -207,7 +207,9 @@ impl Verifier<'_> {
         let Some(target) = self.region.exits[index].kind.target() else { return Ok(()) };
         ensure(!target.is_none(), || "the exit has no target".into())?;
         let ty = self.value(target)?;
-        ensure(ty == self.table.addr_type(), || format!("an exit to {ty}"))
+        // Code with narrow addresses may call code with wide ones.
+        let wide = matches!(self.region.exits[index].kind, ExitKind::ResyncTo { .. }) && ty == Type::I64;
+        ensure(ty == self.table.addr_type() || wide, || format!("an exit to {ty}"))
     }
 
     /// `flags`, `flagsk` and `second` look at ops that have what they ask for.

@@ -129,7 +129,7 @@ fn install(request: &Request) -> Result<String, End> {
     let mut text = String::new();
     if !is_static {
         text.push_str(
-            "The binary is not static: the rules do not reach into other root file systems and containers (no flag F).\n",
+            "The binary is not static: the rules do not reach into other root file systems (no flag F).\n",
         );
     }
     for architecture in &request.architectures {

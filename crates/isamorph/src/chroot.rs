@@ -1,8 +1,8 @@
 //! `isamorph chroot`: enters a root file system, foreign or not, and runs a command there.
 //!
 //! Without being root, a user namespace makes the caller root inside (`user_namespaces(7)`). What the command executes
-//! is followed by the emulator itself: no rule of `binfmt_misc` is needed. Since the host's libraries cannot be seen from
-//! inside, the emulator must be a static binary.
+//! is followed by the emulator itself: no rule of `binfmt_misc` is needed. Since the host's libraries cannot be seen
+//! from inside, the emulator must be a static binary.
 
 #![allow(unsafe_code)] // namespaces and mounts have no safe calls in the standard library
 

@@ -1,7 +1,7 @@
 //! The command: one binary that is called by many names.
 //!
 //! * [`names`] finds out what it is asked to be, [`options`] reads the options of user mode, [`user`] runs a program,
-//!   [`demo`] shows what the translator does. [`binfmt`] and [`chroot`] are for whole foreign file systems.
+//!   [`system`] runs a machine, [`demo`] shows what the translator does. [`binfmt`] and [`chroot`] are for whole foreign file systems.
 //! * [`sink`] turns what the engine tells into log text ([`log`], [`listing`], [`symbols`]), into [`statistics`] and
 //!   into a map for `perf` ([`perf_map`]).
 //!
@@ -23,6 +23,7 @@ pub mod perf_map;
 pub mod sink;
 pub mod statistics;
 pub mod symbols;
+pub mod system;
 pub mod user;
 pub mod value;
 
@@ -48,6 +49,17 @@ pub fn main(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(end) => end,
         }),
         Role::Chroot => in_root(call).err(),
+        Role::System { architecture, kvm } => {
+            let mut arguments = std::mem::take(&mut call.arguments);
+            if *kvm {
+                arguments.insert(0, "-enable-kvm".into());
+            }
+            match system::run(&name, architecture, &arguments) {
+                Ok(status) => std::process::exit(status),
+                Err(End::Help) => Some(End::Text(system::start::help(&name))),
+                Err(end) => Some(end),
+            }
+        }
         Role::Help => Some(End::Help),
         Role::Unsupported(what) => Some(End::unsupported(&format!("{name}: {what}"))),
     };

@@ -28,6 +28,8 @@ bitflags! {
         const STRACE = 256;
         /// System calls that nobody serves.
         const UNIMP = 512;
+        /// Exceptions and interrupts.
+        const INT = 1024;
     }
 }
 
@@ -39,7 +41,7 @@ const ITEMS: &[(&str, Option<LogItems>, &str)] = &[
     ("op_opt", Some(LogItems::OP_OPT), "each region after optimisation"),
     ("op_ind", None, ""),
     ("op_plugin", None, ""),
-    ("int", None, ""),
+    ("int", Some(LogItems::INT), "exceptions and interrupts that a machine's processors take"),
     ("exec", Some(LogItems::EXEC), "every region that is executed; implies nochain"),
     ("cpu", Some(LogItems::CPU), "registers before every region that is executed; implies nochain"),
     ("fpu", None, ""),
@@ -79,6 +81,7 @@ impl LogItems {
             (LogItems::EXEC, Trace::EXEC),
             (LogItems::CPU, Trace::CPU),
             (LogItems::NOCHAIN, Trace::NOCHAIN),
+            (LogItems::INT, Trace::INT),
         ];
         pairs.into_iter().filter(|(item, _)| self.contains(*item)).map(|(_, trace)| trace).collect()
     }

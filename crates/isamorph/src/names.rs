@@ -35,11 +35,21 @@ pub static ARCHITECTURES: &[Architecture] = &[
 /// Parts of QEMU other than user mode, without their prefix.
 const OTHER_TOOLS: &[&str] = &["img", "io", "nbd"];
 
+/// The architectures of machines.
+const MACHINES: &[&str] = &["i386", "x86_64"];
+
 /// What to be.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Role {
     /// User mode for an architecture; none to take it from the program.
     User(Option<&'static Architecture>),
+    /// A machine.
+    System {
+        /// Its processors' architecture.
+        architecture: &'static str,
+        /// The name means KVM.
+        kvm: bool,
+    },
     /// The demonstration.
     Demo,
     /// Rules by which the kernel runs foreign programs.
@@ -76,6 +86,9 @@ fn role(word: &str) -> Option<Role> {
         let refused = || Role::Unsupported(format!("{plain}: {} programs", found.name));
         return Some(if found.is_supported() { Role::User(Some(found)) } else { refused() });
     }
+    if let Some(architecture) = word.strip_prefix("system-").and_then(|name| MACHINES.iter().find(|m| **m == name)) {
+        return Some(Role::System { architecture, kvm: false });
+    }
     match word {
         "demo" => Some(Role::Demo),
         "binfmt" => Some(Role::Binfmt),
@@ -100,12 +113,16 @@ impl Call {
         if let Some(role) = word.and_then(role) {
             return Call { name, role, preserves_argv0, arguments };
         }
+        if name == "kvm" {
+            let role = Role::System { architecture: "x86_64", kvm: true };
+            return Call { name, role, preserves_argv0, arguments };
+        }
         let first = arguments.first().and_then(|a| a.to_str()).and_then(|word| Some((word.to_owned(), role(word)?)));
         let Some((word, role)) = first else {
             return Call { name, role: Role::User(None), preserves_argv0, arguments };
         };
         arguments.remove(0);
-        let name = if matches!(role, Role::User(_)) { format!("{name}-{word}") } else { name };
+        let name = if matches!(role, Role::User(_) | Role::System { .. }) { format!("{name}-{word}") } else { name };
         Call { name, role, preserves_argv0, arguments }
     }
 }
@@ -184,11 +201,26 @@ mod tests {
     fn what_is_missing_is_known() {
         let missing = ARCHITECTURES.iter().filter(|a| !a.is_supported());
         let missing = missing.flat_map(|a| [Some(a.name), a.debian]).flatten();
-        for name in missing.chain(["system-x86_64", "system-arm", "img", "io", "nbd"]) {
+        for name in missing.chain(["system-arm", "system-aarch64", "img", "io", "nbd"]) {
             for line in [vec!["isamorph", name], vec![&format!("isamorph-{name}")], vec![&format!("qemu-{name}")]] {
                 assert!(matches!(call(&line).role, Role::Unsupported(_)), "{line:?}");
             }
         }
+    }
+
+    #[test]
+    fn machines_have_names() {
+        for architecture in ["i386", "x86_64"] {
+            let system = || Role::System { architecture, kvm: false };
+            for line in [vec![format!("qemu-system-{architecture}")], vec![format!("isamorph-system-{architecture}")]] {
+                let called = Call::new(line.iter().map(OsString::from));
+                assert_eq!((called.role, called.name), (system(), line[0].clone()));
+            }
+            let called = call(&["isamorph", &format!("system-{architecture}"), "-S"]);
+            assert_eq!((called.role, called.name), (system(), format!("isamorph-system-{architecture}")));
+            assert_eq!(called.arguments, ["-S"]);
+        }
+        assert_eq!(call(&["/usr/bin/kvm", "-S"]).role, Role::System { architecture: "x86_64", kvm: true });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is lifted and what is not: a count of the encodings that guests ran into, and a survey of the whole map.
 
-use crate::decode::Mode;
+use crate::mode::Mode;
 use iced_x86::{Code, Decoder, DecoderOptions, EncodingKind, Mnemonic};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -44,11 +44,11 @@ pub struct Row {
 /// # Panics
 /// `bits` is neither 32 nor 64.
 pub fn table(bits: u32) -> Vec<Row> {
-    let mode = Mode::from_number(bits);
+    let mode = Mode::from_number(bits.into());
     assert_eq!(mode.bits(), bits);
     let mut rows: BTreeMap<Code, Row> = BTreeMap::new();
     for map in [&[][..], &[0x0f], &[0x0f, 0x38], &[0x0f, 0x3a]] {
-        for prefix in &PREFIXES[..if mode == Mode::Long { 9 } else { 5 }] {
+        for prefix in &PREFIXES[..if mode.is_long() { 9 } else { 5 }] {
             for opcode in 0..=255u8 {
                 for modrm in 0..=255u8 {
                     survey(mode, &[prefix, map, &[opcode, modrm, 0x25, 0, 1, 2, 3, 4, 5, 6, 7]].concat(), &mut rows);

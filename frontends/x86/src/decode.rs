@@ -1,6 +1,7 @@
 //! Reading guest code: a window of bytes at a time, decoded instruction by instruction.
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
+use crate::mode::Mode;
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register};
 use isamorph_guest::{CodeSource, FetchFault};
 
 /// Longest instruction (SDM vol. 2, 2.3.11).
@@ -8,48 +9,18 @@ pub(crate) const MAX_LEN: usize = 15;
 /// Bytes fetched at a time: an instruction that starts in the first 64 is complete.
 const WINDOW: usize = 64 + MAX_LEN;
 
-/// The operating mode of the processor, as far as it decides the meaning of code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mode {
-    /// Protected mode, 32-bit code segment.
-    Protected32,
-    /// 64-bit mode.
-    Long,
-}
-
-impl Mode {
-    /// The mode with that number ([`Mode::number`]).
-    pub(crate) fn from_number(number: u32) -> Self {
-        if number == Mode::Long.number() { Mode::Long } else { Mode::Protected32 }
-    }
-    /// The number that stands for the mode outside this crate.
-    pub(crate) const fn number(self) -> u32 {
-        self.bits()
-    }
-    /// Default width of addresses, and of what goes over the stack.
-    pub(crate) const fn bits(self) -> u32 {
-        match self {
-            Mode::Protected32 => 32,
-            Mode::Long => 64,
-        }
-    }
-    /// The mask of a program counter.
-    pub(crate) const fn pc_mask(self) -> u64 {
-        u64::MAX >> (64 - self.bits())
-    }
-}
-
 /// What [`walk`]'s visitor wants next.
 pub(crate) enum Next {
     /// The instruction after this one.
     Continue,
-    /// The instruction at that address.
+    /// The instruction at that linear address.
     Goto(u64),
     /// Nothing more.
     Stop,
 }
 
-/// Decodes instructions from `pc` on and hands them to `visit` until it says stop.
+/// Decodes instructions from the linear address `pc` on and hands them to `visit` until it says stop. Their own
+/// addresses are offsets in the code segment, so that branches wrap as they do there.
 ///
 /// # Errors
 /// An instruction could not be fetched completely; the fault tells the first missing byte.
@@ -64,7 +35,8 @@ pub(crate) fn walk(
     loop {
         let mut window = [0; WINDOW];
         let n = code.fetch(start, &mut window);
-        let mut decoder = Decoder::with_ip(mode.bits(), &window[..n], start, DecoderOptions::NONE);
+        let offset = mode.offset(start);
+        let mut decoder = Decoder::with_ip(mode.code_bits(), &window[..n], offset, DecoderOptions::NONE);
         let mut goto = None;
         while n < WINDOW || decoder.position() + MAX_LEN <= WINDOW {
             decoder.decode_out(&mut insn);
@@ -80,6 +52,16 @@ pub(crate) fn walk(
                 Next::Stop => return Ok(()),
             }
         }
-        start = goto.unwrap_or(decoder.ip()) & mode.pc_mask();
+        start = goto.unwrap_or_else(|| mode.linear(decoder.ip()));
+    }
+}
+
+/// Whether an instruction accesses the stack segment, by its first operand in memory or else by what it does. It
+/// decides between #SS and #GP for an address that is none (SDM vol. 3, 6.15).
+pub(crate) fn uses_stack_segment(mode: Mode, bytes: &[u8]) -> bool {
+    let insn = Decoder::new(mode.code_bits(), bytes, DecoderOptions::NONE).decode();
+    match insn.op_kinds().any(|kind| kind == OpKind::Memory) {
+        true => insn.memory_segment() == Register::SS,
+        false => insn.is_stack_instruction(),
     }
 }

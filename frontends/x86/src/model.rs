@@ -5,7 +5,7 @@
 
 // tidy: table
 
-use crate::decode::Mode;
+use crate::mode::Mode;
 use iced_x86::{CpuidFeature, Instruction};
 
 /// A register of a CPUID leaf.
@@ -27,6 +27,8 @@ pub(crate) enum Place {
     ExtendedEdx,
     /// Leaf 8000_0001h, ECX.
     ExtendedEcx,
+    /// Leaf 8000_0007h, EDX.
+    PowerEdx,
 }
 
 macro_rules! features {
@@ -53,11 +55,22 @@ features! {
     XsaveOpt "xsaveopt" LeafDEax 0; Xsavec "xsavec" LeafDEax 1; Xgetbv1 "xgetbv1" LeafDEax 2;
     Syscall "syscall" ExtendedEdx 11; Nx "nx" ExtendedEdx 20; Rdtscp "rdtscp" ExtendedEdx 27; Lm "lm" ExtendedEdx 29;
     LahfLm "lahf-lm" ExtendedEcx 0; Lzcnt "abm" ExtendedEcx 5; Prefetchw "3dnowprefetch" ExtendedEcx 8;
+    De "de" Leaf1Edx 2; Pse "pse" Leaf1Edx 3; Msr "msr" Leaf1Edx 5; Pae "pae" Leaf1Edx 6; Mce "mce" Leaf1Edx 7;
+    Apic "apic" Leaf1Edx 9; Sep "sep" Leaf1Edx 11; Mtrr "mtrr" Leaf1Edx 12; Pge "pge" Leaf1Edx 13;
+    Mca "mca" Leaf1Edx 14; Pat "pat" Leaf1Edx 16; Pse36 "pse36" Leaf1Edx 17;
+    Monitor "monitor" Leaf1Ecx 3; Pcid "pcid" Leaf1Ecx 17; X2apic "x2apic" Leaf1Ecx 21;
+    TscDeadline "tsc-deadline" Leaf1Ecx 24; Hypervisor "hypervisor" Leaf1Ecx 31;
+    TscAdjust "tsc-adjust" Leaf7Ebx 1; Smep "smep" Leaf7Ebx 7; Invpcid "invpcid" Leaf7Ebx 10; Smap "smap" Leaf7Ebx 20;
+    SpecCtrl "spec-ctrl" Leaf7Edx 26; ArchCapabilities "arch-capabilities" Leaf7Edx 29;
+    Pdpe1gb "pdpe1gb" ExtendedEdx 26; Invtsc "invtsc" PowerEdx 8;
 }
+
+/// The first feature that only an operating system can use; programs are not told of it and of those that follow.
+const FIRST_PRIVILEGED: Feature = Feature::De;
 
 /// A set of features.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FeatureSet(u64);
+pub struct FeatureSet(u128);
 
 impl FeatureSet {
     const fn of(list: &[Feature]) -> Self {
@@ -71,13 +84,21 @@ impl FeatureSet {
     const fn with(self, list: &[Feature]) -> Self {
         FeatureSet(self.0 | Self::of(list).0)
     }
-    /// The set as a number, for [`FeatureSet::from_bits`].
+    /// What of it programs are told of, as a number, for [`FeatureSet::from_bits`].
     pub(crate) const fn bits(self) -> u64 {
-        self.0
+        self.0 as u64 & ((1 << FIRST_PRIVILEGED as u32) - 1)
     }
     /// The set with that number.
     pub(crate) const fn from_bits(bits: u64) -> Self {
-        FeatureSet(bits)
+        FeatureSet(bits as u128)
+    }
+    /// The whole set as two words.
+    pub(crate) const fn words(self) -> [u64; 2] {
+        [self.0 as u64, (self.0 >> 64) as u64]
+    }
+    /// The set of two words.
+    pub(crate) const fn from_words(words: [u64; 2]) -> Self {
+        FeatureSet(words[0] as u128 | (words[1] as u128) << 64)
     }
     /// Whether the feature is in the set.
     pub const fn has(self, feature: Feature) -> bool {
@@ -102,11 +123,11 @@ impl FeatureSet {
 
 /// What each of the decoder's extensions needs, by its number: bits of a [`FeatureSet`]. Those that are not lifted need
 /// a bit that no set has.
-static NEEDS: [u64; 256] = needs();
+static NEEDS: [u128; 256] = needs();
 
-const NEVER: u64 = 1 << 63;
+const NEVER: u128 = 1 << 127;
 
-const fn needs() -> [u64; 256] {
+const fn needs() -> [u128; 256] {
     use CpuidFeature as C;
     use Feature as F;
     let mut table = [NEVER; 256];
@@ -121,20 +142,19 @@ const fn needs() -> [u64; 256] {
         C::INTEL486,
         C::X64,
         C::CPUID,
-        C::MSR,
         C::MULTIBYTENOP,
         C::PAUSE,
-        C::SEP,
         C::CET_IBT,
         C::CET_SS,
         C::CLDEMOTE,
         C::PREFETCHITI,
         C::PREFETCHW,
         C::PREFETCHWT1,
+        C::SMM,
         C::WBNOINVD,
         C::RDPMC,
         C::D3NOW,
-        C::SMAP,
+        C::MONITOR,
     ];
     let mut i = 0;
     while i < base.len() {
@@ -178,6 +198,10 @@ const fn needs() -> [u64; 256] {
         (C::RDTSCP, F::Rdtscp),
         (C::LZCNT, F::Lzcnt),
         (C::SYSCALL, F::Syscall),
+        (C::MSR, F::Msr),
+        (C::SEP, F::Sep),
+        (C::SMAP, F::Smap),
+        (C::INVPCID, F::Invpcid),
     ];
     let mut i = 0;
     while i < known.len() {
@@ -210,8 +234,28 @@ pub(crate) enum Vendor {
 }
 
 const I486: FeatureSet = FeatureSet::of(&[Feature::Fpu]);
-const I586: FeatureSet = I486.with(&[Feature::Tsc, Feature::Cx8]);
-const I686: FeatureSet = I586.with(&[Feature::Cmov, Feature::Mmx, Feature::Fxsr]);
+const I586: FeatureSet = I486.with(&[
+    Feature::Tsc,
+    Feature::Cx8,
+    Feature::De,
+    Feature::Pse,
+    Feature::Msr,
+    Feature::Mce,
+    Feature::Apic,
+    Feature::Hypervisor,
+]);
+const I686: FeatureSet = I586.with(&[
+    Feature::Cmov,
+    Feature::Mmx,
+    Feature::Fxsr,
+    Feature::Pae,
+    Feature::Sep,
+    Feature::Mtrr,
+    Feature::Pge,
+    Feature::Mca,
+    Feature::Pat,
+    Feature::Pse36,
+]);
 const P3: FeatureSet = I686.with(&[Feature::Sse]);
 const P4: FeatureSet = P3.with(&[Feature::Sse2, Feature::Clflush]);
 const YONAH: FeatureSet = P4.with(&[Feature::Sse3, Feature::Nx]);
@@ -235,6 +279,12 @@ const GOLDMONT: FeatureSet = WESTMERE.with(&[
     Feature::XsaveOpt,
     Feature::Xsavec,
     Feature::Xgetbv1,
+    Feature::X2apic,
+    Feature::TscDeadline,
+    Feature::TscAdjust,
+    Feature::Smep,
+    Feature::Smap,
+    Feature::Pdpe1gb,
 ]);
 const MAX: FeatureSet = GOLDMONT.edit(Feature::Sha, false).with(&[
     Feature::Lzcnt,
@@ -244,6 +294,11 @@ const MAX: FeatureSet = GOLDMONT.edit(Feature::Sha, false).with(&[
     Feature::Clwb,
     Feature::Rdpid,
     Feature::Fsrm,
+    Feature::Pcid,
+    Feature::Invpcid,
+    Feature::SpecCtrl,
+    Feature::ArchCapabilities,
+    Feature::Invtsc,
 ]);
 
 macro_rules! models {
@@ -317,7 +372,7 @@ pub(crate) fn parse(mode: Mode, text: &str) -> Result<Model, ModelError> {
         let (feature, ..) = feature.ok_or_else(|| ModelError::Feature(name.to_string()))?;
         model.features = model.features.edit(*feature, present);
     }
-    if mode == Mode::Long && !model.features.has(Feature::Lm) {
+    if mode.is_long() && !model.features.has(Feature::Lm) {
         return Err(ModelError::Narrow(model.name));
     }
     Ok(model)
@@ -347,6 +402,7 @@ fn canonical(name: &str) -> &str {
         "sha_ni" => "sha-ni",
         "lahf_lm" => "lahf-lm",
         "i64" => "lm",
+        "tsc_adjust" => "tsc-adjust",
         _ => name,
     }
 }
@@ -357,7 +413,8 @@ mod tests {
 
     #[test]
     fn models_have_valid_brands_and_fit_the_set() {
-        assert!(FEATURES.len() < 63, "the last bit is that of what no model has");
+        assert!(FEATURES.len() < 127, "the last bit is that of what no model has");
+        assert!((FIRST_PRIVILEGED as u32) < 64);
         for model in MODELS {
             assert!(model.brand.len() < 48, "{}", model.name);
             assert_eq!(model.features.0 & NEVER, 0);
@@ -365,20 +422,21 @@ mod tests {
         assert_eq!(BEST.name, "max");
         for (n, (feature, ..)) in FEATURES.iter().enumerate() {
             assert_eq!(*feature as usize, n);
-            assert_eq!(BEST.features.has(*feature), *feature != Feature::Sha, "{feature:?}");
+            let without = [Feature::Sha, Feature::Monitor];
+            assert_eq!(BEST.features.has(*feature), !without.contains(feature), "{feature:?}");
         }
     }
 
     #[test]
     fn command_lines_add_and_remove_features() {
-        let model = parse(Mode::Long, "Nehalem,+aes,-sse4_2,popcnt=off,bmi1=on,movbe").unwrap();
+        let model = parse(Mode::USER_64, "Nehalem,+aes,-sse4_2,popcnt=off,bmi1=on,movbe").unwrap();
         let has = |f| model.features.has(f);
         assert!(has(Feature::Aes) && has(Feature::Bmi1) && has(Feature::Movbe));
         assert!(!has(Feature::Sse42) && !has(Feature::Popcnt));
-        assert_eq!(parse(Mode::Long, "Nehalem-v1").map(|m| m.name), Ok("Nehalem"));
-        assert_eq!(parse(Mode::Long, "z80"), Err(ModelError::Unknown("z80".into())));
-        assert_eq!(parse(Mode::Long, "max,+avx"), Err(ModelError::Feature("avx".into())));
-        assert_eq!(parse(Mode::Long, "pentium3"), Err(ModelError::Narrow("pentium3")));
-        assert!(parse(Mode::Protected32, "pentium3").is_ok());
+        assert_eq!(parse(Mode::USER_64, "Nehalem-v1").map(|m| m.name), Ok("Nehalem"));
+        assert_eq!(parse(Mode::USER_64, "z80"), Err(ModelError::Unknown("z80".into())));
+        assert_eq!(parse(Mode::USER_64, "max,+avx"), Err(ModelError::Feature("avx".into())));
+        assert_eq!(parse(Mode::USER_64, "pentium3"), Err(ModelError::Narrow("pentium3")));
+        assert!(parse(Mode::USER_32, "pentium3").is_ok());
     }
 }

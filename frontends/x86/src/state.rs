@@ -4,11 +4,19 @@
 //! 64-bit ones ([`AMD64`]) sees whole, and both have a register under the same [`RegId`]; so what does not depend on
 //! the width serves both. Code for 32-bit processors neither reads nor writes the high halves.
 //!
+//! What only a machine's processor has is in the rows from [`ES_BASE`] on, as far as lifted code looks at it, and in
+//! the words of [`word`]. User programs find zeros there.
+//!
 //! EFLAGS is kept in three registers so that each part is cheap where it is hot: the six arithmetic flags
 //! ([`FLAGS`]), the direction as the step of string instructions ([`DF`]: +1 or −1), and everything else
 //! ([`EFLAGS_REST`]). [`eflags`] and [`set_eflags`] assemble and split the architectural register.
 
-use crate::decode::Mode;
+mod machine;
+pub mod word;
+
+pub use machine::{bases_are_zero, cpl, debugged, long_mode, rights, segments_are_plain};
+
+use crate::mode::Mode;
 use isamorph_ir::{CpuState, Family, FlagSet, GUEST_OFFSET, Pin, RegDef, RegId, RegTable, Type};
 
 /// Offset of the FXSAVE image (SDM vol. 1, 10.5.1): 16-aligned, after the integer registers.
@@ -79,8 +87,27 @@ pub static I386: RegTable = RegTable {
         mm("mm6", 6),
         mm("mm7", 7),
         mxcsr(),
+        word("es_base", Type::I32, 768),
+        word("cs_base", Type::I32, 776),
+        word("ss_base", Type::I32, 784),
+        word("ds_base", Type::I32, 792),
+        word("es_limit", Type::I32, 800),
+        word("cs_limit", Type::I32, 804),
+        word("ss_limit", Type::I32, 808),
+        word("ds_limit", Type::I32, 812),
+        word("fs_limit", Type::I32, 816),
+        word("gs_limit", Type::I32, 820),
+        word("es_attr", Type::I32, 824),
+        word("cs_attr", Type::I32, 828),
+        word("ss_attr", Type::I32, 832),
+        word("ds_attr", Type::I32, 836),
+        word("fs_attr", Type::I32, 840),
+        word("gs_attr", Type::I32, 844),
+        word("cr0", Type::I32, 848),
+        word("cr4", Type::I32, 856),
+        word("shadow", Type::I32, 864),
     ],
-    size: FXSAVE + FXSAVE_BYTES as u32,
+    size: GUEST_OFFSET + word::END,
     addr_bits: 32,
     flags: Some(FLAGS),
     fxsave: Some(FXSAVE),
@@ -128,6 +155,25 @@ pub static AMD64: RegTable = RegTable {
         mm("mm6", 6),
         mm("mm7", 7),
         mxcsr(),
+        word("es_base", Type::I64, 768),
+        word("cs_base", Type::I64, 776),
+        word("ss_base", Type::I64, 784),
+        word("ds_base", Type::I64, 792),
+        word("es_limit", Type::I32, 800),
+        word("cs_limit", Type::I32, 804),
+        word("ss_limit", Type::I32, 808),
+        word("ds_limit", Type::I32, 812),
+        word("fs_limit", Type::I32, 816),
+        word("gs_limit", Type::I32, 820),
+        word("es_attr", Type::I32, 824),
+        word("cs_attr", Type::I32, 828),
+        word("ss_attr", Type::I32, 832),
+        word("ds_attr", Type::I32, 836),
+        word("fs_attr", Type::I32, 840),
+        word("gs_attr", Type::I32, 844),
+        word("cr0", Type::I64, 848),
+        word("cr4", Type::I64, 856),
+        word("shadow", Type::I32, 864),
         int("r8", Type::I64, 8, 8),
         int("r9", Type::I64, 9, 13),
         int("r10", Type::I64, 10, 14),
@@ -145,7 +191,7 @@ pub static AMD64: RegTable = RegTable {
         xmm("xmm14", 14),
         xmm("xmm15", 15),
     ],
-    size: FXSAVE + FXSAVE_BYTES as u32,
+    size: GUEST_OFFSET + word::END,
     addr_bits: 64,
     flags: Some(FLAGS),
     fxsave: Some(FXSAVE),
@@ -200,18 +246,42 @@ reg_ids! {
     MM0 = 27;
     /// SSE control and status.
     MXCSR = 35;
+    /// Bases of ES, CS, SS and DS, in encoding order from here; zero in 64-bit mode. Those of FS and GS are above.
+    ES_BASE = 36;
+    /// Base of the code segment.
+    CS_BASE = 37;
+    /// Base of the stack segment.
+    SS_BASE = 38;
+    /// Base of the DS segment.
+    DS_BASE = 39;
+    /// Limits of the six segments in encoding order: the last offset (of an expand-down one, the last that is not in
+    /// it), whatever the granularity.
+    ES_LIMIT = 40;
+    /// Limit of the code segment.
+    CS_LIMIT = 41;
+    /// Attributes of the six segments in encoding order, see [`rights`]. Zero after a null selector was loaded; but SS
+    /// has the current privilege level as its own always.
+    ES_ATTR = 46;
+    /// Attributes of the code segment.
+    CS_ATTR = 47;
+    /// Attributes of the stack segment.
+    SS_ATTR = 48;
+    /// Control register 0.
+    CR0 = 52;
+    /// Control register 4.
+    CR4 = 53;
+    /// Bit 0 if the next instruction is run before interrupts are looked at (SDM vol. 3, 6.8.3): after `sti`, `mov ss`;
+    /// bit 1 too after `mov ss`, which also holds back NMIs and debug traps.
+    SHADOW = 54;
     /// The first of the eight integer registers that came with 64-bit mode.
-    R8 = 36;
+    R8 = 55;
     /// The first of the eight vector registers that came with 64-bit mode.
-    XMM8 = 44;
+    XMM8 = 63;
 }
 
 /// The registers of a processor in that mode.
 pub(crate) fn table(mode: Mode) -> &'static RegTable {
-    match mode {
-        Mode::Protected32 => &I386,
-        Mode::Long => &AMD64,
-    }
+    if mode.is_long() { &AMD64 } else { &I386 }
 }
 
 /// Integer register `number` (0 to 15, encoding order).
@@ -232,6 +302,10 @@ pub mod eflag {
     pub const TF: u32 = 1 << 8;
     /// Interrupts enabled.
     pub const IF: u32 = 1 << 9;
+    /// Shift of the I/O privilege level, two bits.
+    pub const IOPL_SHIFT: u32 = 12;
+    /// The I/O privilege level.
+    pub const IOPL: u32 = 3 << IOPL_SHIFT;
     /// Direction.
     pub const DF: u32 = 1 << 10;
     /// Nested task.
@@ -242,6 +316,10 @@ pub mod eflag {
     pub const VM: u32 = 1 << 17;
     /// Alignment check.
     pub const AC: u32 = 1 << 18;
+    /// Virtual interrupt flag.
+    pub const VIF: u32 = 1 << 19;
+    /// Virtual interrupt pending.
+    pub const VIP: u32 = 1 << 20;
     /// CPUID available (writable).
     pub const ID: u32 = 1 << 21;
     /// What user code can change with `popf`, besides the arithmetic flags and DF.
@@ -283,6 +361,11 @@ pub fn reset_user64(state: &mut CpuState) {
 fn reset(state: &mut CpuState) {
     state.bytes_mut(GUEST_OFFSET, (AMD64.size - GUEST_OFFSET) as usize).fill(0);
     set_eflags(state, eflag::FIXED | eflag::IF);
+    reset_float(state);
+}
+
+/// The floating-point units as they are at the start.
+pub(crate) fn reset_float(state: &mut CpuState) {
     state.set(&AMD64, MXCSR, 0x1f80);
     state.bytes_mut(FXSAVE, 2).copy_from_slice(&0x037fu16.to_le_bytes());
     state.bytes_mut(FXSAVE + 28, 4).copy_from_slice(&MXCSR_MASK.to_le_bytes());
@@ -378,17 +461,21 @@ pub fn set_tls(state: &mut CpuState, index: u32, d: TlsDescriptor) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isamorph_ir::state::GUEST_BYTES;
 
     /// Registers and descriptors do not overlap, and the narrow table is a part of the wide one.
     #[test]
     fn tables_are_consistent() {
         let mut spans: Vec<_> = AMD64.regs.iter().map(|d| (d.offset, d.offset + d.ty.bytes(), d.name)).collect();
         spans.push((TLS, TLS + selector::TLS_COUNT * TLS_BYTES as u32, "tls"));
+        spans.extend(word::WORDS.iter().map(|(name, w, n)| (w.offset(), w.offset() + 8 * n, *name)));
         spans.sort_unstable();
+        assert!(AMD64.size <= GUEST_OFFSET + GUEST_BYTES as u32);
         for pair in spans.windows(2) {
             assert!(pair[0].1 <= pair[1].0, "{pair:?}");
         }
         assert_eq!(FXSAVE % 16, 0);
+        assert_eq!((I386.regs.len(), AMD64.size), (usize::from(R8.0), I386.size));
         for (narrow, wide) in I386.regs.iter().zip(AMD64.regs) {
             assert_eq!(narrow.offset, wide.offset, "{}", wide.name);
             assert!(narrow.ty.bytes() <= wide.ty.bytes(), "{}", wide.name);
@@ -404,6 +491,11 @@ mod tests {
             (xmm_reg(15), "xmm15"),
             (MM0, "mm0"),
             (MXCSR, "mxcsr"),
+            (DS_BASE, "ds_base"),
+            (CS_LIMIT, "cs_limit"),
+            (SS_ATTR, "ss_attr"),
+            (CR4, "cr4"),
+            (SHADOW, "shadow"),
         ];
         for (reg, name) in names {
             assert_eq!(AMD64.def(reg).name, name);

@@ -39,7 +39,7 @@ mod regions;
 mod remap;
 mod space;
 
-pub use block::{Backing, Dirty, OutOfBlock, RamBlock};
+pub use block::{Backing, Dirty, GRANULE, OutOfBlock, RamBlock, Watcher};
 pub use code::{CodeHook, HostFault};
 pub use flags::{PAGE, PageFlags};
 pub use isamorph_host::Errno;

@@ -132,7 +132,12 @@ fn walk(
         let up_to = |end: u128| left.min(usize::try_from(end - u128::from(at)).unwrap_or(usize::MAX));
         let (count, outcome) = match view.find(at) {
             Some(range) => {
-                let count = up_to(range.end());
+                let count = match &range.target {
+                    // A register takes all of an access that begins there, though others may answer at the addresses
+                    // behind it: the ports 0xcf8 and 0xcf9 of PCs are such.
+                    Target::Io(_, rules) => first_size(rules, range.offset_of(at), left),
+                    _ => up_to(range.end()),
+                };
                 (count, f(range, at, done..done + count))
             }
             None => (up_to(view.next_start(at).map_or(crate::WHOLE, u128::from)), Err(Failure::Unassigned)),

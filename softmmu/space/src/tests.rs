@@ -39,6 +39,21 @@ fn device(rules: IoRules) -> (Arc<Log>, Arc<AddressSpace>) {
     (log, map.space("test", root))
 }
 
+#[test]
+fn a_register_takes_the_whole_access_that_begins_there() {
+    let (map, wide, byte) = (Map::new(), Arc::new(Log::default()), Arc::new(Log::default()));
+    let root = map.update(|t| {
+        let root = t.io("address", 4, IoRules::exactly(1, 4), wide.clone());
+        let reset = t.io("reset", 1, IoRules::exactly(1, 1), byte.clone());
+        t.add(root, reset, 1, 1);
+        root
+    });
+    let ports = map.space("ports", root);
+    ports.store(0, 4, 0x8000_0000).unwrap();
+    ports.store(1, 1, 6).unwrap();
+    assert_eq!((wide.take(), byte.take()), (vec!["w4@0=80000000".to_owned()], vec!["w1@0=6".to_owned()]));
+}
+
 // ---- what is seen at an address
 
 struct Random(u64);

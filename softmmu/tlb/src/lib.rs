@@ -4,8 +4,17 @@
 //! table of the current context through `Header::tlb`. An access may use an entry if the tag for its kind is the
 //! address of its page; the host address is then the guest address plus the addend. Whatever cannot be accessed by an
 //! ordinary host instruction (devices, pages whose stores have to be noticed) has no tag.
+//!
+//! [`Tlb`] belongs to the vCPU's thread and knows more of each translation than compiled code needs. [`Tables`] is the
+//! part that other threads reach, to take back the permission to store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod table;
+mod tlb;
+
+pub use table::{Table, Tables};
+pub use tlb::{Kind, Page, Tlb};
+
+use std::sync::atomic::AtomicU64;
 
 /// Entries of a table.
 pub const ENTRIES: usize = 1024;
@@ -38,12 +47,6 @@ impl Entry {
             write: AtomicU64::new(NONE),
             fetch: AtomicU64::new(NONE),
             addend: AtomicU64::new(0),
-        }
-    }
-    /// Makes it match nothing.
-    pub fn clear(&self) {
-        for tag in [&self.read, &self.write, &self.fetch] {
-            tag.store(NONE, Ordering::Release);
         }
     }
 }

@@ -190,6 +190,12 @@ impl Emitter<'_> {
     /// instruction is over. It is locked.
     pub(super) fn borrow(&mut self, vector: bool) -> u8 {
         let registers = if vector { VEC..32 } else { 0..VEC };
+        // One that is borrowed already and no longer in use.
+        let idle = |b: &&Borrowed| self.locked >> b.reg & 1 == 0 && self.held[usize::from(b.reg)].is_none();
+        if let Some(reg) = self.borrowed.iter().filter(idle).map(|b| b.reg).find(|reg| registers.contains(reg)) {
+            self.lock(reg);
+            return reg;
+        }
         let leaves = self.region.insts[self.at].op.effects();
         let stays = !leaves.intersects(Effects::EXIT | Effects::END) && self.region.insts[self.at].op != Op::Call;
         let Some(reg) = registers.clone().find(|r| stays && self.may_borrow(*r)) else {
@@ -211,7 +217,8 @@ impl Emitter<'_> {
     /// Whether the current instruction neither reads, writes nor implies a pinned register.
     pub(super) fn may_borrow(&self, reg: u8) -> bool {
         const IMPLIED: u32 = 0b111; // rax, rcx, rdx
-        let free = self.pins.guest(reg).is_some() && (self.locked | IMPLIED) >> reg & 1 == 0;
+        let lent = self.borrowed.iter().fold(self.locked | IMPLIED, |mask, b| mask | 1 << b.reg);
+        let free = self.pins.guest(reg).is_some() && lent >> reg & 1 == 0;
         let v = self.held[usize::from(reg)];
         free && self.facts.facts[self.at].hint != reg
             && !self.sums.is_pending(reg)

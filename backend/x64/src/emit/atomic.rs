@@ -1,6 +1,6 @@
 //! Atomic read-modify-write and compare-and-swap.
 
-use super::Emitter;
+use super::{Access, Emitter};
 use crate::Unsupported;
 use crate::asm::{Mem, Opcode, Rm};
 use isamorph_code::Recipe;
@@ -55,9 +55,9 @@ impl Emitter<'_> {
     fn locked_op(&mut self, i: usize, inst: &Inst) {
         let size = inst.ty.bytes();
         let source = self.source(inst.args[0]);
-        let mem = self.guest_mem(inst.imm);
+        let mem = self.guest_mem(inst.imm, Access::write(inst.ty.bytes()));
         self.clobber_flags(i);
-        self.fault_point(&[]);
+        self.access_point(false, &[]);
         self.asm.u8(0xf0);
         self.alu_op(number(inst.atomic()), size, Rm::Mem(mem), source);
         self.flags_defined(i);
@@ -72,9 +72,9 @@ impl Emitter<'_> {
     }
 
     fn exchange(&mut self, i: usize, inst: &Inst) {
-        let mem = self.guest_mem(inst.imm);
+        let mem = self.guest_mem(inst.imm, Access::write(inst.ty.bytes()));
         let d = self.copy_of(inst.args[0]);
-        self.fault_point(&[]);
+        self.access_point(false, &[]);
         let size = inst.ty.bytes();
         self.asm.op_with(sized(0x86, size), size, d, Rm::Mem(mem), size == 1, false);
         if inst.op == Op::Rmw {
@@ -86,11 +86,11 @@ impl Emitter<'_> {
     }
 
     fn exchange_add(&mut self, i: usize, inst: &Inst) {
-        let mem = self.guest_mem(inst.imm);
+        let mem = self.guest_mem(inst.imm, Access::write(inst.ty.bytes()));
         let d = self.copy_of(inst.args[0]);
         let size = inst.ty.bytes();
         self.clobber_flags(i);
-        self.fault_point(&[]);
+        self.access_point(false, &[]);
         self.asm.u8(0xf0);
         self.asm.op_with(Opcode::two(0xc0 | u8::from(size > 1)), size, d, Rm::Mem(mem), size == 1, false);
         self.flags_defined(i);
@@ -107,8 +107,8 @@ impl Emitter<'_> {
     }
 
     /// An address that does not depend on rax.
-    fn mem_without_rax(&mut self, addr: u32) -> Mem {
-        let mem = self.guest_mem(addr);
+    fn mem_without_rax(&mut self, inst: &Inst) -> Mem {
+        let mem = self.guest_mem(inst.imm, Access::write(inst.ty.bytes()));
         if mem.base != RAX && mem.index != RAX {
             return mem;
         }
@@ -118,17 +118,17 @@ impl Emitter<'_> {
     /// A memory operand with its address in a scratch register.
     pub fn computed_address(&mut self, mem: Mem) -> Mem {
         let t = self.scratch(false);
-        let size = if self.backend.table.addr_bits == 32 { 4 } else { 8 };
+        let size = if self.backend.table.addr_bits == 64 || self.translates() { 8 } else { 4 };
         let plain = Mem { gs: false, addr32: false, ..mem };
         self.asm.op(Opcode::one(0x8d), size, t, Rm::Mem(plain));
-        self.unlock(mem);
+        self.unlock(mem, 1 << t);
         Mem { base: t, gs: mem.gs, ..super::EMPTY }
     }
 
     /// The general form: load, compute, `lock cmpxchg`, again if another thread was faster.
     fn cas_loop(&mut self, i: usize, inst: &Inst) {
         let size = inst.ty.bytes();
-        let mem = self.mem_without_rax(inst.imm);
+        let mem = self.mem_without_rax(inst);
         let v = {
             let r = self.reg(inst.args[0]);
             if r == RAX { self.copy_of(inst.args[0]) } else { r }
@@ -136,13 +136,13 @@ impl Emitter<'_> {
         self.clobber_flags(i);
         let (save, recipes) = self.rax_aside();
         let t = self.scratch(false);
-        self.fault_point(&recipes);
+        self.access_point(false, &recipes);
         let load = Inst { ty: inst.ty, op: Op::Load, attr: 0, ..*inst };
         self.extend(&load, RAX, Rm::Mem(mem), size);
         let again = self.asm.pos();
         self.copy_register(t, RAX);
         self.combine(inst, t, v);
-        self.fault_point(&recipes);
+        self.access_point(false, &recipes);
         self.asm.u8(0xf0);
         self.asm.op_with(Opcode::two(0xb0 | u8::from(size > 1)), size, t, Rm::Mem(mem), size == 1, false);
         self.asm.u8(0x75);
@@ -176,12 +176,12 @@ impl Emitter<'_> {
         let size = inst.ty.bytes();
         let opcode = Opcode::two(0xb0 | u8::from(size > 1));
         let (expected, new) = (inst.args[0], inst.args[1]);
-        self.clobber_flags(i);
         if self.is_in(expected, RAX) && self.wanted_register(i) == Some(RAX) && self.can_overwrite(RAX, i) {
-            let mem = self.guest_mem(inst.imm);
+            let mem = self.guest_mem(inst.imm, Access::write(inst.ty.bytes()));
             let n = self.reg(new);
+            self.clobber_flags(i);
             self.lock(RAX);
-            self.fault_point(&[]);
+            self.access_point(false, &[]);
             self.asm.u8(0xf0);
             self.asm.op_with(opcode, size, n, Rm::Mem(mem), size == 1, false);
             if inst.ty == Type::I32 {
@@ -191,15 +191,16 @@ impl Emitter<'_> {
             self.flags_defined(i);
             return self.define(i, RAX);
         }
-        let mem = self.mem_without_rax(inst.imm);
+        let mem = self.mem_without_rax(inst);
         let n = {
             let r = self.reg(new);
             if r == RAX { self.copy_of(new) } else { r }
         };
         let e = self.reg(expected);
+        self.clobber_flags(i);
         let (save, recipes) = self.rax_aside();
         self.copy_register(RAX, e);
-        self.fault_point(&recipes);
+        self.access_point(false, &recipes);
         self.asm.u8(0xf0);
         self.asm.op_with(opcode, size, n, Rm::Mem(mem), size == 1, false);
         self.flags_defined(i);

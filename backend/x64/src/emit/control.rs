@@ -2,19 +2,24 @@
 
 use super::alloc::HOME;
 use super::{Cold, Emitter, FlagsLoc, Loc};
+use crate::GuestMemory;
 use crate::analysis::NONE;
 use crate::asm::{Mem, Opcode, Rm};
 use crate::pins::VEC;
 use dynasmrt::{DynasmApi, dynasm};
 use isamorph_code::{FaultPoint, LinkSite, Thunk};
-use isamorph_ir::{ExitKind, Header, Inst, Op, Value};
+use isamorph_ir::{ExitKind, Header, Inst, Op, Type, Value};
 use std::mem::offset_of;
 
 /// The register that carries the guest program counter at computed jumps and returns.
 const PC: u8 = 9;
 const RCX: u8 = 1;
+/// Bytes of the longest instruction of any guest.
+const LONGEST: u64 = 15;
 /// Scratch register of the flag-free comparison.
 const SPARE: u8 = 10;
+/// The other one.
+const LAST: u8 = 11;
 
 impl Emitter<'_> {
     fn wide_pc(&self) -> bool {
@@ -29,7 +34,8 @@ impl Emitter<'_> {
         let flags_live = self.facts.block_flags.last().is_some_and(|f| !f.is_empty()) && !self.pins.flags_in_state;
         let pc = self.region.pc;
         self.out.indirect_entry = self.asm.pos();
-        self.compare_pc(pc, flags_live, Thunk::IndirectMiss);
+        // Whoever is sent on from here may need its flags, even if this region does not.
+        self.compare_pc(pc, !self.pins.flags_in_state, Thunk::IndirectMiss);
         self.out.poll_entry = self.asm.pos();
         if flags_live {
             // mov r10, rcx; mov ecx, [exit_request]; jrcxz
@@ -131,20 +137,22 @@ impl Emitter<'_> {
 
     /// Brings flags to where the guest's are at a boundary, which leaves its values behind but for `target`.
     pub fn bring_flags(&mut self, from: FlagsLoc, target: Option<Value>) {
-        if !self.pins.flags_in_state {
-            if let FlagsLoc::Slot(slot) = from {
-                self.push_flags(slot);
-                self.host_flags = self.guest_flags;
-            }
-            return;
-        }
         let taken = target.and_then(|v| self.facts.root(v)).map(|root| self.locs[root]);
-        let t = if taken == Some(Loc::Reg(SPARE)) { PC } else { SPARE };
+        let mut free = [PC, SPARE, LAST].into_iter().filter(|r| taken != Some(Loc::Reg(*r)));
+        let (Some(t), Some(u)) = (free.next(), free.next()) else { return };
         match from {
+            FlagsLoc::Slot(slot) if !self.pins.flags_in_state => self.push_flags(slot),
+            FlagsLoc::Packed(slot) if !self.pins.flags_in_state => self.unpack_flags(slot, Some(t)),
+            _ if !self.pins.flags_in_state => return,
             FlagsLoc::Slot(slot) => self.asm.op(Opcode::one(0x8b), 4, t, Rm::Mem(self.slot_mem(slot))),
+            FlagsLoc::Packed(slot) => self.packed_image(slot, t, u),
             _ => dynasm!(self.asm; .arch x64; pushfq; pop Rq(t)),
         }
-        self.asm.op(Opcode::one(0x89), 4, t, Rm::Mem(self.slot_mem(HOME)));
+        if self.pins.flags_in_state {
+            self.asm.op(Opcode::one(0x89), 4, t, Rm::Mem(self.slot_mem(HOME)));
+        } else {
+            self.host_flags = self.guest_flags;
+        }
     }
 
     /// Leaves the region here.
@@ -155,25 +163,29 @@ impl Emitter<'_> {
         }
         let facts = self.region.exits[exit as usize];
         match facts.kind {
-            ExitKind::Direct { pc } => self.link_jump(pc),
-            ExitKind::Call { pc, ret } => {
+            ExitKind::Direct { pc } => self.jump_to(pc),
+            ExitKind::Call { pc, ret } if self.is_linkable(pc) => {
                 self.link(&[0xe8], pc);
+                self.landing_pad(ret, !facts.ret_flags.is_empty());
+            }
+            ExitKind::Call { pc, ret } => {
+                self.mov_imm(PC, pc);
+                self.call_looked_up();
                 self.landing_pad(ret, !facts.ret_flags.is_empty());
             }
             ExitKind::IndirectCall { target, ret } => {
                 self.target_to_pc(target);
-                self.probe();
-                dynasm!(self.asm; .arch x64; call r10);
+                self.call_looked_up();
                 self.landing_pad(ret, !facts.ret_flags.is_empty());
             }
             ExitKind::Return { target } => {
                 self.target_to_pc(target);
+                if crate::toggle(2) { self.jump_looked_up(); return; }
                 self.asm.u8(0xc3);
             }
             ExitKind::Indirect { target } => {
                 self.target_to_pc(target);
-                self.probe();
-                dynasm!(self.asm; .arch x64; jmp r10);
+                self.jump_looked_up();
             }
             ExitKind::Syscall { next, code } => {
                 self.store_word(offset_of!(Header, exit_code), u64::from(code));
@@ -226,14 +238,15 @@ impl Emitter<'_> {
             return self.mov_imm(PC, bits);
         }
         let t = self.reg(target);
-        let size = if self.wide_pc() { 8 } else { 4 };
+        // A guest with 32-bit addresses may leave for code of another with wider ones.
+        let size = if self.region.value_type(target) == Type::I64 { 8 } else { 4 };
         if t != PC || self.is_loose(target) {
             self.asm.op(Opcode::one(0x8b), size, PC, Rm::Reg(t));
         }
     }
 
     /// r10 = where the jump cache says r9 is translated. Leaves the flags alone.
-    fn probe(&mut self) {
+    fn look_up(&mut self) {
         let shift = self.backend.config.pc_shift;
         let jump_cache = Mem::state(offset_of!(Header, jump_cache) as u32);
         if shift == 0 {
@@ -253,14 +266,43 @@ impl Emitter<'_> {
         self.asm.op(Opcode::one(0x8d), 8, SPARE, Rm::Mem(Mem { base: 11, index: SPARE, ..super::EMPTY }));
     }
 
-    /// Where a call comes back: the shadow stack led here, the guest's return address in r9 must agree.
-    fn landing_pad(&mut self, ret: u64, flags_live: bool) {
-        self.compare_pc(ret, flags_live && !self.pins.flags_in_state, Thunk::Indirect);
-        self.link(&[0xe9], ret);
+    fn jump_looked_up(&mut self) {
+        self.look_up();
+        dynasm!(self.asm; .arch x64; jmp r10);
     }
 
-    fn link_jump(&mut self, pc: u64) {
-        self.link(&[0xe9], pc);
+    fn call_looked_up(&mut self) {
+        self.look_up();
+        dynasm!(self.asm; .arch x64; call r10);
+    }
+
+    /// Where a call comes back: the shadow stack led here, the guest's return address in r9 must agree.
+    fn landing_pad(&mut self, ret: u64, flags_live: bool) {
+        // A return that belongs elsewhere may have flags for whoever called.
+        let keep_flags = (flags_live || self.translates()) && !self.pins.flags_in_state;
+        self.compare_pc(ret, keep_flags, Thunk::Indirect);
+        if self.is_linkable(ret) {
+            self.link(&[0xe9], ret);
+        } else {
+            self.jump_looked_up();
+        }
+    }
+
+    fn jump_to(&mut self, pc: u64) {
+        if self.is_linkable(pc) {
+            self.link(&[0xe9], pc);
+        } else {
+            self.mov_imm(PC, pc);
+            self.jump_looked_up();
+        }
+    }
+
+    /// Whether code at an address can be reached from here without being looked up. Where addresses are translated it
+    /// can as long as the two share a page, because the region itself was found by its page: and what is at the end of
+    /// the page may reach into the next one.
+    fn is_linkable(&self, pc: u64) -> bool {
+        const PAGE: u64 = 1 << isamorph_tlb::PAGE_SHIFT;
+        !self.translates() || !crate::toggle(1) && (pc ^ self.region.pc) < PAGE && pc % PAGE <= PAGE - LONGEST
     }
 
     /// A linkable jump or call: `opcode` and a displacement that leads to a stub until it is linked.
@@ -282,9 +324,11 @@ impl Emitter<'_> {
         if let Some(t) = facts.kind.target() {
             self.reg_or_const(t);
         }
-        self.ensure_flags(self.at, inst.args[0]);
+        let cond = self.ensure_condition(self.at, inst.args[0], cond);
         let settled = facts.live_flags.is_empty() || self.guest_flags_settled();
-        if let (ExitKind::Direct { pc }, true) = (facts.kind, settled) {
+        if let (ExitKind::Direct { pc }, true) = (facts.kind, settled)
+            && self.is_linkable(pc)
+        {
             return self.link(&[0x0f, 0x80 | cond as u8], pc);
         }
         if facts.kind.target().is_none() {
@@ -315,16 +359,6 @@ impl Emitter<'_> {
         }
     }
 
-    fn guest_flags_slot(&self) -> Option<u16> {
-        if self.guest_flags == NONE {
-            return None;
-        }
-        match self.flag_locs[self.guest_flags as usize] {
-            FlagsLoc::Slot(slot) => Some(slot),
-            _ => None,
-        }
-    }
-
     // ---- branches inside the region
 
     /// `jump` and `branch`: the guest's flags are in EFLAGS at every block boundary.
@@ -343,16 +377,16 @@ impl Emitter<'_> {
             self.asm.code.extend_from_slice(&[0x0f, 0x80 | inst.cond() as u8]);
             return self.block_field(inst.imm);
         }
-        let slot = self.guest_flags_slot();
+        let from = self.flag_locs[self.guest_flags as usize];
         self.asm.code.extend_from_slice(&[0x0f, 0x80 | inst.cond().invert() as u8]);
         let at = self.asm.pos();
         self.asm.u32(0);
-        slot.into_iter().for_each(|s| self.push_flags(s));
+        self.load_waiting(from);
         self.asm.u8(0xe9);
         self.block_field(inst.imm);
         let here = self.asm.pos();
         self.asm.patch(at, here);
-        slot.into_iter().for_each(|s| self.push_flags(s));
+        self.load_waiting(from);
     }
 
     fn block_field(&mut self, block: u32) {
@@ -410,7 +444,7 @@ impl Emitter<'_> {
         let in_place = self.pins.host(op.destination) == Some(7)
             && self.pins.host(op.source) == Some(source)
             && self.pins.host(op.count) == Some(RCX);
-        if !in_place || self.backend.config.guest_base != 0 {
+        if !in_place || self.backend.config.memory != (GuestMemory::Direct { base: 0 }) {
             return None;
         }
         let (direction, _) = self.state_mem(op.direction);
@@ -485,6 +519,7 @@ impl Emitter<'_> {
                     self.out.faults.push(FaultPoint { at: here, ..point });
                     self.asm.code.extend_from_slice(&[0x0f, 0x0b]); // ud2
                 }
+                Cold::Miss(miss) => self.cold_miss(miss),
                 Cold::Exit { at, exit, flags, insn } => {
                     self.asm.patch(at, here);
                     self.insn = insn;

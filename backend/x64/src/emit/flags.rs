@@ -17,7 +17,7 @@ impl Emitter<'_> {
         let uses = &mut self.facts.facts[root].flag_uses;
         *uses = uses.saturating_sub(1);
         if *uses == 0 {
-            if let FlagsLoc::Slot(slot) = self.flag_locs[root] {
+            if let Some(slot) = self.flag_locs[root].slot() {
                 self.free_slot(slot);
             }
             self.flag_locs[root] = FlagsLoc::Nowhere;
@@ -160,6 +160,11 @@ impl Emitter<'_> {
         if self.flags_busy(i) {
             self.save_flags();
         }
+        self.forget_host_flags();
+    }
+
+    /// What EFLAGS hold is no flags value from now on.
+    pub fn forget_host_flags(&mut self) {
         if self.host_flags != NONE && self.flag_locs[self.host_flags as usize] == FlagsLoc::Host {
             self.flag_locs[self.host_flags as usize] = FlagsLoc::Nowhere;
         }
@@ -172,18 +177,6 @@ impl Emitter<'_> {
             self.save_flags();
         }
         self.clobber_flags(self.at);
-    }
-
-    fn save_flags(&mut self) {
-        let root = self.host_flags as usize;
-        if let FlagsLoc::Slot(_) = self.flag_locs[root] {
-            return;
-        }
-        let slot = self.new_slot(1);
-        self.asm.u8(0x9c); // pushfq
-        let m = Rm::Mem(self.slot_mem(slot));
-        self.asm.op(Opcode::one(0x8f), 4, 0, m); // pop
-        self.flag_locs[root] = FlagsLoc::Slot(slot);
     }
 
     /// Brings a flags value into EFLAGS. What they held and is needed after `i` is saved.
@@ -209,8 +202,9 @@ impl Emitter<'_> {
         if self.flags_busy(i) {
             self.save_flags();
         }
-        if let FlagsLoc::Slot(slot) = self.flag_locs[root as usize] {
-            self.push_flags(slot);
+        let from = self.flag_locs[root as usize];
+        if matches!(from, FlagsLoc::Slot(_) | FlagsLoc::Packed(_)) {
+            self.load_waiting(from);
             self.host_flags = root;
         }
     }
@@ -322,12 +316,18 @@ impl Emitter<'_> {
     /// EFLAGS image of a flags value in a register (with other bits set at random). EFLAGS stay as they are.
     fn flags_to_register(&mut self, i: usize, f: Value, reg: u8) {
         let root = self.facts.root(f).map_or(NONE, |r| r as u32);
-        if root != NONE
-            && root != self.host_flags
-            && let FlagsLoc::Slot(slot) = self.flag_locs[root as usize]
-        {
-            let m = Rm::Mem(self.slot_mem(slot));
-            return self.asm.op(Opcode::one(0x8b), 4, reg, m);
+        if root != NONE && root != self.host_flags {
+            match self.flag_locs[root as usize] {
+                FlagsLoc::Slot(slot) => {
+                    let m = Rm::Mem(self.slot_mem(slot));
+                    return self.asm.op(Opcode::one(0x8b), 4, reg, m);
+                }
+                FlagsLoc::Packed(slot) => {
+                    let temp = self.scratch(false);
+                    return self.packed_image(slot, reg, temp);
+                }
+                _ => {}
+            }
         }
         self.ensure_flags(i, f);
         dynasm!(self.asm; .arch x64; pushfq; pop Rq(reg));
@@ -403,11 +403,11 @@ impl Emitter<'_> {
     pub fn conditional(&mut self, i: usize, inst: &Inst) {
         let cond = inst.cond();
         if inst.op == Op::SetCc {
-            self.ensure_flags(i, inst.args[0]);
+            let cond = self.ensure_condition(i, inst.args[0], cond);
             return self.setcc(i, inst, cond);
         }
         let (a, b) = (self.reg(inst.args[1]), self.reg(inst.args[2]));
-        self.ensure_flags(i, inst.args[0]);
+        let cond = self.ensure_condition(i, inst.args[0], cond);
         if inst.ty.is_vector() {
             return self.select_vector(i, cond, a, b);
         }

@@ -1,6 +1,6 @@
 //! Integer arithmetic, logic, width changes and bit operations.
 
-use super::Emitter;
+use super::{Access, Emitter};
 use crate::analysis::NONE;
 use crate::asm::{Mem, NO_REG, Opcode, Rm};
 use isamorph_ir::{Inst, Op, Type, Value};
@@ -115,7 +115,7 @@ impl Emitter<'_> {
         if inst.op == Op::Get {
             return self.pins.in_state(inst.reg()).map(|at| Mem::state(at.offset));
         }
-        Some(self.guest_mem(inst.imm))
+        Some(self.guest_mem(inst.imm, Access::read(inst.mem().bytes())))
     }
 
     /// The second operand: an immediate, a folded load, or a register.
@@ -137,7 +137,7 @@ impl Emitter<'_> {
     /// Guest memory may fault, the CPU state does not.
     pub fn fault_if_memory(&mut self, rm: Rm) {
         if rm.is_guest_memory() {
-            self.fault_point(&[]);
+            self.access_point(false, &[]);
         }
     }
 

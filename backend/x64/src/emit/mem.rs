@@ -1,26 +1,32 @@
 //! Guest memory: address trees, loads and stores, read-modify-write.
 
-use super::Emitter;
 use super::int::Source;
-use crate::Unsupported;
+use super::{Access, Emitter};
+use crate::{GuestMemory, Unsupported};
 use crate::analysis::is_shift;
 use crate::asm::{Mem, NO_REG, Opcode, Rm};
 use crate::pins::VEC;
 use isamorph_ir::{Addr, Inst, Op, Type, Value};
 
 impl Emitter<'_> {
-    /// The host memory operand for address tree `index`.
-    pub fn guest_mem(&mut self, index: u32) -> Mem {
+    /// The host memory operand for an access through address tree `index`.
+    pub fn guest_mem(&mut self, index: u32, access: Access) -> Mem {
         let addr = self.region.addrs[index as usize];
-        let mut mem = self.offset_mem(&addr);
-        if !addr.seg.is_none() {
-            mem = self.add_segment(mem, addr.seg);
-        }
+        let GuestMemory::Direct { base } = self.backend.config.memory else {
+            return self.translated_mem(&addr, access);
+        };
+        let mem = self.effective_mem(&addr);
         let simple = mem.index == NO_REG && mem.disp == 0 && mem.base != NO_REG;
         // A pinned register alone is a zero-extended 32-bit address already.
-        mem.addr32 = self.backend.table.addr_bits == 32 && !(simple && self.pins.guest(mem.base).is_some());
-        mem.gs = self.backend.config.guest_base != 0;
-        mem
+        let addr32 = self.backend.table.addr_bits == 32 && !(simple && self.pins.guest(mem.base).is_some());
+        Mem { addr32, gs: base != 0, ..mem }
+    }
+
+    /// An operand whose effective address, as `lea` has it, is the guest's.
+    pub fn effective_mem(&mut self, addr: &Addr) -> Mem {
+        let before = self.locked;
+        let mem = self.offset_mem(addr);
+        if addr.seg.is_none() { mem } else { self.add_segment(mem, addr.seg, before) }
     }
 
     /// base + (index << scale) + disp.
@@ -48,7 +54,7 @@ impl Emitter<'_> {
         mem
     }
 
-    fn add_segment(&mut self, mut mem: Mem, seg: Value) -> Mem {
+    fn add_segment(&mut self, mut mem: Mem, seg: Value, before: u32) -> Mem {
         let seg = self.reg(seg);
         if mem.base == NO_REG {
             mem.base = seg;
@@ -58,42 +64,42 @@ impl Emitter<'_> {
             let t = self.scratch(false);
             let size = if self.backend.table.addr_bits == 32 { 4 } else { 8 };
             self.asm.op(Opcode::one(0x8d), size, t, Rm::Mem(mem));
-            self.unlock(mem);
+            self.unlock(mem, before | 1 << seg | 1 << t);
             mem = Mem { base: t, index: seg, ..super::EMPTY };
         }
         mem
     }
 
-    /// The registers of an address that has been computed into another register may be given out again.
-    pub fn unlock(&mut self, mem: Mem) {
+    /// The registers of an address that has been computed into another register may be given out again, but for those
+    /// in the mask `kept`.
+    pub fn unlock(&mut self, mem: Mem, kept: u32) {
         for r in [mem.base, mem.index].into_iter().filter(|r| *r != NO_REG) {
-            self.locked &= !(1 << r);
+            self.locked &= !(1 << r) | kept;
         }
     }
 
     /// `lea`.
     pub fn lea(&mut self, i: usize, inst: &Inst) {
         let addr = self.region.addrs[inst.imm as usize];
-        let mut mem = self.offset_mem(&addr);
-        if !addr.seg.is_none() {
-            mem = self.add_segment(mem, addr.seg);
-        }
+        let mem = self.effective_mem(&addr);
         if mem.base == NO_REG && mem.index == NO_REG {
             let d = self.dest(i, None);
-            self.mov_imm(d, mem.disp as u64 & inst.ty.mask());
+            self.mov_imm(d, mem.disp as u64 & inst.ty.mask() & self.backend.table.addr_mask());
             return self.define(i, d);
         }
-        self.lea_to(i, inst.ty, mem);
+        // An address wraps at its own width, whatever takes it.
+        let ty = if self.backend.table.addr_bits == 32 { Type::I32 } else { inst.ty };
+        self.lea_to(i, ty, mem);
     }
 
     /// Loads.
     pub fn load(&mut self, i: usize, inst: &Inst) -> Result<(), Unsupported> {
         let attr = inst.mem();
-        let mem = self.guest_mem(inst.imm);
+        let mem = self.guest_mem(inst.imm, Access::read(attr.bytes()));
         self.check_alignment(inst, mem);
         if super::in_vector(inst.ty) {
             let d = self.dest(i, None);
-            self.fault_point(&[]);
+            self.access_point(attr.is_aligned(), &[]);
             self.load_vector(d, attr.bytes(), attr.is_aligned(), mem);
             self.define(i, d);
             return Ok(());
@@ -103,14 +109,14 @@ impl Emitter<'_> {
             && !attr.is_big_endian()
             && let Some(d) = self.part_dest(i, None)
         {
-            self.fault_point(&[]);
+            self.access_point(false, &[]);
             self.asm.op(Opcode::one(if attr.bytes() == 1 { 0x8a } else { 0x8b }), attr.bytes(), d, Rm::Mem(mem));
             self.define_part(i, d);
             return Ok(());
         }
-        let base = Some(mem.base).filter(|b| *b != NO_REG);
-        let d = self.dest(i, base);
-        self.fault_point(&[]);
+        let last = if mem.index == NO_REG { mem.base } else { mem.index };
+        let d = self.dest(i, Some(last).filter(|r| *r != NO_REG));
+        self.access_point(false, &[]);
         self.extend(inst, d, Rm::Mem(mem), attr.bytes());
         if attr.is_big_endian() && attr.bytes() > 1 {
             self.swap_bytes(inst, d, attr.bytes());
@@ -155,9 +161,9 @@ impl Emitter<'_> {
         }
         if super::in_vector(inst.ty) {
             let v = self.reg(inst.args[0]);
-            let mem = self.guest_mem(inst.imm);
+            let mem = self.guest_mem(inst.imm, Access::write(attr.bytes()));
             self.check_alignment(inst, mem);
-            self.fault_point(&[]);
+            self.access_point(attr.is_aligned(), &[]);
             self.store_vector(v, attr.bytes(), attr.is_aligned(), mem);
             return Ok(());
         }
@@ -165,9 +171,9 @@ impl Emitter<'_> {
             Some(imm) => Source::Imm(imm),
             None => Source::Rm(Rm::Reg(self.reg(inst.args[0]))),
         };
-        let mem = self.guest_mem(inst.imm);
+        let mem = self.guest_mem(inst.imm, Access::write(attr.bytes()));
         self.check_alignment(inst, mem);
-        self.fault_point(&[]);
+        self.access_point(false, &[]);
         self.store_int(attr.bytes(), source, mem);
         Ok(())
     }
@@ -215,7 +221,7 @@ impl Emitter<'_> {
     fn store_swapped(&mut self, inst: &Inst) {
         let bytes = inst.mem().bytes();
         let mut v = self.reg(inst.args[0]);
-        let mem = self.guest_mem(inst.imm);
+        let mem = self.guest_mem(inst.imm, Access::write(bytes));
         self.check_alignment(inst, mem);
         let opcode = if self.backend.host.movbe {
             Opcode { prefix: 0, map: 2, byte: 0xf1 }
@@ -229,7 +235,7 @@ impl Emitter<'_> {
             v = t;
             Opcode::one(0x89)
         };
-        self.fault_point(&[]);
+        self.access_point(false, &[]);
         self.asm.op(opcode, bytes, v, Rm::Mem(mem));
     }
 
@@ -249,7 +255,7 @@ impl Emitter<'_> {
         let size = inst.ty.bytes();
         let binary = !matches!(inst.op, Op::Neg | Op::Not);
         let source = if binary && !is_shift(inst.op) { self.source(inst.args[1]) } else { Source::Imm(0) };
-        let mem = Rm::Mem(self.guest_mem(addr));
+        let mem = Rm::Mem(self.guest_mem(addr, Access::write(size)));
         if matches!(inst.op, Op::Adc | Op::Sbb) {
             self.ensure_flags(o, inst.args[2]);
         }
@@ -264,20 +270,20 @@ impl Emitter<'_> {
         let group = |byte: u8| Opcode::one(if size == 1 { byte } else { byte | 1 });
         match inst.op {
             Op::Neg | Op::Not => {
-                self.fault_point(&[]);
+                self.access_point(false, &[]);
                 self.asm.op(group(0xf6), size, if inst.op == Op::Neg { 3 } else { 2 }, mem);
             }
             op if is_shift(op) => {
                 let count = self.imm32(inst.args[1]).unwrap_or(0) as u8;
-                self.fault_point(&[]);
+                self.access_point(false, &[]);
                 self.shift_rm_imm(&inst, mem, Source::Imm(0), count);
             }
             _ if self.merges_natively(o) => {
-                self.fault_point(&[]);
+                self.access_point(false, &[]);
                 self.asm.op(group(0xfe), size, u8::from(inst.op == Op::Sub), mem);
             }
             op => {
-                self.fault_point(&[]);
+                self.access_point(false, &[]);
                 self.alu_op(super::int::alu_number(op), size, mem, source);
             }
         }

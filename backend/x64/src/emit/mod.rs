@@ -14,9 +14,11 @@ mod lanes;
 mod mem;
 mod muldiv;
 mod outside;
+mod probe;
 mod shift;
 mod sums;
 pub(crate) mod vector;
+mod waiting;
 mod wide;
 mod x87;
 
@@ -28,7 +30,8 @@ use crate::pins::Pins;
 use crate::{Backend, Unsupported};
 use alloc::{Borrowed, HOME};
 use isamorph_code::{Compiled, FaultPoint, Recipe, Reloc, Thunk};
-use isamorph_ir::{Effects, Op, Region, Type, Value};
+pub use probe::Access;
+use isamorph_ir::{Cond, Effects, Op, Region, Type, Value};
 
 /// Where a value is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +51,12 @@ pub(crate) enum Loc {
 pub(crate) enum FlagsLoc {
     Nowhere,
     Host,
+    /// An EFLAGS image in a slot.
     Slot(u16),
+    /// In a slot, as `lahf` and `seto al` leave them in eax.
+    Packed(u16),
+    /// Only whether this condition holds: a byte in a slot.
+    Condition(u16, Cond),
 }
 
 /// What is emitted after the hot code.
@@ -64,6 +72,8 @@ pub(crate) enum Cold {
     Unordered { at: u32, back: u32, scratch: u8 },
     /// Faults at a point of its own; the displacement at `at` leads here.
     Misaligned { at: u32, point: FaultPoint },
+    /// Has the translation made that a probe did not find.
+    Miss(probe::Miss),
     /// Brings the guest flags from where they are to where they belong, then leaves through `exit`.
     Exit { at: u32, exit: u32, flags: FlagsLoc, insn: u16 },
 }
@@ -306,12 +316,15 @@ impl Emitter<'_> {
         let first = self.out.recipes.len();
         self.out.recipes.extend_from_slice(recipes);
         self.sum_recipes();
-        if self.guest_flags != NONE
-            && self.host_flags != self.guest_flags
-            && let FlagsLoc::Slot(slot) = self.flag_locs[self.guest_flags as usize]
-        {
-            let offset = self.slot_mem(slot).disp as u32;
-            self.out.recipes.push(Recipe::FlagsAt { offset });
+        if self.guest_flags != NONE && self.host_flags != self.guest_flags {
+            let offset = |slot| self.slot_mem(slot).disp as u32;
+            let recipe = match self.flag_locs[self.guest_flags as usize] {
+                FlagsLoc::Slot(slot) => Some(Recipe::FlagsAt { offset: offset(slot) }),
+                FlagsLoc::Packed(slot) => Some(Recipe::PackedFlagsAt { offset: offset(slot) }),
+                // The others are not what the fault may show.
+                _ => None,
+            };
+            self.out.recipes.extend(recipe);
         }
         for Borrowed { reg, slot, .. } in &self.borrowed {
             let offset = self.slot_mem(*slot).disp as u32;

@@ -1,7 +1,7 @@
 //! 128-bit integers. They live in vector registers, where loads and stores of 16 bytes are one access; the halves come
 //! and go by `movq`, `pinsrq` and `pextrq`.
 
-use super::Emitter;
+use super::{Access, Emitter};
 use crate::Unsupported;
 use crate::asm::{Mem, Opcode, Rm};
 use crate::pins::VEC;
@@ -100,8 +100,8 @@ impl Emitter<'_> {
             return Err(Unsupported { what: "128-bit compare-and-swap" });
         }
         PAIRS.into_iter().for_each(|r| self.settle(r));
-        self.clobber_flags(i);
         let mem = self.mem_apart(inst.imm);
+        self.clobber_flags(i);
         let (expected, new) = (self.reg(inst.args[0]), self.reg(inst.args[1]));
         let d = self.dest(i, None);
         let slots = PAIRS.map(|r| {
@@ -132,7 +132,7 @@ impl Emitter<'_> {
     /// An address that depends on none of the registers of a compare-and-swap.
     fn mem_apart(&mut self, addr: u32) -> Mem {
         PAIRS.into_iter().for_each(|r| self.lock(r));
-        let mem = self.guest_mem(addr);
+        let mem = self.guest_mem(addr, Access::write(16));
         if !PAIRS.contains(&mem.base) && !PAIRS.contains(&mem.index) {
             return mem;
         }

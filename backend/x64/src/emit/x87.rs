@@ -1,6 +1,6 @@
 //! The x87 unit: the guest's register stack is the host's.
 
-use super::Emitter;
+use super::{Access, Emitter};
 use crate::Unsupported;
 use crate::asm::{Opcode, Rm};
 use isamorph_ir::{Cond, Inst, Op, X87Form};
@@ -49,8 +49,10 @@ impl Emitter<'_> {
                 self.flags_defined(i);
             }
             (X87Form::Reg(bytes), _) => self.register_form(bytes, inst.imm),
-            (X87Form::Mem(opcode, digit, _), Op::X87Mem) => {
-                let mem = self.guest_mem(inst.imm);
+            (X87Form::Mem(opcode, digit, bytes), Op::X87Mem) => {
+                // The opcodes for operands that are stored are odd (SDM vol. 2, tables ).
+                let write = opcode & 1 != 0 && matches!(digit, 1 | 2 | 3 | 6 | 7);
+                let mem = self.guest_mem(inst.imm, Access { bytes, write });
                 self.fault_point(&[]);
                 self.asm.op(Opcode::one(opcode), 4, digit, Rm::Mem(mem));
             }

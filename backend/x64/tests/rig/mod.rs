@@ -1,13 +1,16 @@
 //! Runs one compiled region on the host, for tests.
 #![allow(unsafe_code)] // Entering compiled code and handling its faults is what this rig is for.
 
-use isamorph_code::{Compiled, ExitReason, FaultPoint, Recipe, Thunk, Thunks};
+mod paged;
+
+use isamorph_code::{Compiled, ExitReason, FaultPoint, Recipe, Thunk, Thunks, unpack_flags};
 use isamorph_host::dual::DualMap;
 use isamorph_host::fault::{self, AltStack, FaultContext, Verdict};
 use isamorph_ir::testing::HELPERS;
-use isamorph_ir::{CpuState, FaultCause, HelperCx, MemFault, RegId, RegTable, Region, Trap};
+use isamorph_ir::{CpuState, FaultCause, FlagSet, HelperCx, MemFault, Memory, RegId, RegTable, Region, Trap};
 use isamorph_ram::{HostFault, MapRequest, UserSpace};
-use isamorph_x64::{Backend, Config, Scratch};
+use isamorph_x64::{Access, Backend, Config, Entries, Frame, GuestMemory, Scratch};
+use paged::Paged;
 use std::cell::Cell;
 
 const CODE_AT: usize = 1 << 16;
@@ -30,6 +33,8 @@ pub struct Rig {
     thunks: Thunks,
     map: DualMap,
     pub space: UserSpace,
+    /// The guest's memory, if its addresses are translated.
+    pub paged: Option<Paged>,
     scratch: Scratch,
     pub compiled: Compiled,
     shadow: Vec<u64>,
@@ -47,7 +52,7 @@ extern "C" fn helper_entry(state: *mut CpuState, id: u32) -> u64 {
     // SAFETY: compiled code passes the state that `run` entered it with, and the rig outlives the run.
     let (state, rig) = unsafe { (&mut *state, &*CURRENT.get()) };
     let args = [state.header.scratch[0], state.header.scratch[1], state.header.scratch[2]];
-    match (HELPERS[id as usize].run)(&mut HelperCx { state, mem: &rig.space }, args) {
+    match (HELPERS[id as usize].run)(&mut HelperCx { state, mem: rig.memory() }, args) {
         Ok(value) => {
             state.header.scratch[3] = value;
             0
@@ -56,6 +61,65 @@ extern "C" fn helper_entry(state: *mut CpuState, id: u32) -> u64 {
             TRAP.set(Some(trap));
             1
         }
+    }
+}
+
+extern "C" fn miss_entry(state: *mut CpuState, frame: *mut Frame, site: usize) -> u64 {
+    // SAFETY: compiled code passes the state that `run` entered it with and the frame of its thunk, and the rig outlives
+    // the run.
+    let (state, frame, rig) = unsafe { (&mut *state, &mut *frame, &*CURRENT.get()) };
+    let paged = rig.paged.as_ref().expect("only translated accesses miss");
+    let (addr, Access { bytes, write }) = (state.header.exit_arg, Access::from_word(state.header.exit_code));
+    match paged.check(addr, bytes.into(), write) {
+        Ok(()) => {
+            paged.insert(addr);
+            0
+        }
+        Err(fault) => {
+            let offset = site as u64 - (rig.map.rx_base() as u64 + CODE_AT as u64);
+            let point = *rig.compiled.fault_at(offset as u32).expect("a miss is a fault point");
+            TRAP.set(Some(Trap::Memory(fault)));
+            rig.recover(frame, point);
+            1
+        }
+    }
+}
+
+/// The registers of interrupted code.
+trait Interrupted {
+    fn reg(&self, number: usize) -> u64;
+    fn set_reg(&mut self, number: usize, value: u64);
+    fn set_vector(&mut self, number: usize, value: [u8; 16]);
+    fn set_flags(&mut self, flags: u32);
+}
+
+impl Interrupted for FaultContext<'_> {
+    fn reg(&self, number: usize) -> u64 {
+        self.reg(number)
+    }
+    fn set_reg(&mut self, number: usize, value: u64) {
+        self.set_reg(number, value);
+    }
+    fn set_vector(&mut self, number: usize, value: [u8; 16]) {
+        self.fpu().expect("a frame has one").set_xmm(number, value);
+    }
+    fn set_flags(&mut self, flags: u32) {
+        self.set_eflags(self.eflags() & !0x8d5 | flags & 0x8d5);
+    }
+}
+
+impl Interrupted for Frame {
+    fn reg(&self, number: usize) -> u64 {
+        self.reg(number)
+    }
+    fn set_reg(&mut self, number: usize, value: u64) {
+        self.set_reg(number, value);
+    }
+    fn set_vector(&mut self, number: usize, value: [u8; 16]) {
+        self.set_vector(number, u128::from_le_bytes(value));
+    }
+    fn set_flags(&mut self, flags: u32) {
+        self.set_flags(FlagSet::from_bits_truncate(flags));
     }
 }
 
@@ -104,10 +168,29 @@ impl Rig {
 
     /// A rig whose back end is what `adapt` makes of it.
     pub fn with(table: &'static RegTable, precise: bool, adapt: impl FnOnce(Backend) -> Backend) -> Rig {
+        Rig::build(table, precise, None, adapt)
+    }
+
+    /// A rig whose guest has translated addresses.
+    pub fn translated(table: &'static RegTable, precise: bool) -> Rig {
+        Rig::build(table, precise, Some(Paged::new()), |backend| backend)
+    }
+
+    fn build(
+        table: &'static RegTable,
+        precise: bool,
+        paged: Option<Paged>,
+        adapt: impl FnOnce(Backend) -> Backend,
+    ) -> Rig {
         let space = UserSpace::new(isamorph_ram::Config::default()).expect("the host has room for a guest");
-        let config = Config { guest_base: space.host_base(), pc_shift: 0, bmi2: true, precise };
+        let memory = match &paged {
+            Some(_) => GuestMemory::Translated,
+            None => GuestMemory::Direct { base: space.host_base() },
+        };
+        let config = Config { memory, pc_shift: 0, bmi2: true, precise };
         let backend = adapt(Backend::new(table, HELPERS, config));
-        let thunks = backend.thunks(helper_entry as *const () as usize);
+        let (helper, miss) = (helper_entry as *const () as usize, miss_entry as *const () as usize);
+        let thunks = backend.thunks(Entries { helper, miss });
         let map = DualMap::new(1 << 22).expect("the host has room for code");
         map.write(0, &thunks.code);
         fault::install().expect("handlers can be installed");
@@ -118,11 +201,20 @@ impl Rig {
             thunks,
             map,
             space,
+            paged,
             scratch: Scratch::default(),
             compiled: Compiled::default(),
             shadow: vec![0; 1 << 14],
             jump_cache: vec![0; 1 << 16],
             _stack: AltStack::install().expect("an alternate stack can be installed"),
+        }
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &dyn Memory {
+        match &self.paged {
+            Some(paged) => paged,
+            None => &self.space,
         }
     }
 
@@ -143,7 +235,7 @@ impl Rig {
         Ok(())
     }
 
-    fn recover(&self, cx: &mut FaultContext<'_>, point: FaultPoint) {
+    fn recover(&self, cx: &mut impl Interrupted, point: FaultPoint) {
         let first = usize::from(point.recipe);
         let old: Vec<u64> = (0..16).map(|r| cx.reg(r)).collect();
         for recipe in &self.compiled.recipes[first..first + usize::from(point.recipe_count)] {
@@ -158,15 +250,15 @@ impl Rig {
                     cx.set_reg(to, old[usize::from(host)]);
                 }
                 Recipe::Saved { reg, offset } => match self.backend.host_vector(RegId(reg)) {
-                    Some(vector) => cx.fpu().expect("a frame has one").set_xmm(vector.into(), saved(offset)),
+                    Some(vector) => cx.set_vector(vector.into(), saved(offset)),
                     None => {
                         let to = usize::from(self.backend.host_register(RegId(reg)).expect("it is pinned"));
                         cx.set_reg(to, u64::from_le_bytes(saved(offset)));
                     }
                 },
-                Recipe::FlagsAt { offset } => {
-                    let saved = u32::from_le_bytes(saved(offset));
-                    cx.set_eflags(cx.eflags() & !0x8d5 | saved & 0x8d5);
+                Recipe::FlagsAt { offset } => cx.set_flags(u32::from_le_bytes(saved(offset))),
+                Recipe::PackedFlagsAt { offset } => {
+                    cx.set_flags(unpack_flags(u32::from_le_bytes(saved(offset))).bits());
                 }
             }
         }
@@ -180,6 +272,7 @@ impl Rig {
         state.header.shadow_top = &raw const self.shadow[top] as u64;
         state.header.shadow_sp = state.header.shadow_top;
         state.header.jump_cache = self.jump_cache.as_ptr() as u64;
+        state.header.tlb = self.paged.as_ref().map_or(0, Paged::table);
         CURRENT.set(self);
         STATE.set(state);
         TRAP.set(None);

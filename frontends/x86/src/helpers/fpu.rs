@@ -1,7 +1,7 @@
 //! The FXSAVE image in guest memory (SDM vol. 2, FXSAVE, FXRSTOR). The state keeps the registers in the same form.
 
-use crate::decode::Mode;
 use crate::exception;
+use crate::mode::Mode;
 use crate::state::{self, FXSAVE_BYTES, MXCSR_MASK};
 use isamorph_ir::{HelperCx, Trap};
 
@@ -22,7 +22,7 @@ const PROTECTION: Trap = Trap::Exception { code: exception::GP, arg: 0 };
 
 /// End of the vector registers that code of a mode has: those behind are left alone.
 const fn end(bits: u32) -> usize {
-    if bits == Mode::Long.bits() { 416 } else { 288 }
+    if bits == Mode::USER_64.bits() { 416 } else { 288 }
 }
 
 fn check_alignment(addr: u64) -> Result<(), Trap> {

@@ -1,8 +1,9 @@
 //! Segment registers and descriptors, as a 64-bit Linux kernel arranges them for 32-bit programs: flat code and data
-//! segments, and three entries for thread-local storage.
+//! segments, and three entries for thread-local storage. A machine has real ones: [`crate::system`].
 
 use crate::exception;
 use crate::state::{self, FS, FS_BASE, GS, GS_BASE, I386, TlsDescriptor, selector};
+use crate::system::tables;
 use isamorph_ir::{CpuState, HelperCx, RegId, Trap};
 
 /// Segment register numbers (SDM vol. 2, table 3-1) that are special.
@@ -102,6 +103,9 @@ pub(super) fn load(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
     if number == NUMBER_CS || number > 5 {
         return Err(Trap::Exception { code: exception::UD, arg: 0 });
     }
+    if cx.mem.system().is_some() {
+        return tables::load_segment(cx, args);
+    }
     let base = checked_base(cx.state, number, selector)?;
     let row = RegId(state::ES.0 + number as u16);
     match row {
@@ -131,6 +135,9 @@ pub(crate) enum Question {
 /// condition holds; 0 otherwise.
 pub(super) fn inspect(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
     const VALID: u64 = 1 << 32;
+    if cx.mem.system().is_some() {
+        return tables::inspect(cx, args);
+    }
     let Some(segment) = lookup(cx.state, args[0] as u32) else { return Ok(0) };
     let code = segment.rights & rights::CODE != 0;
     let flag = segment.rights & rights::WRITABLE != 0;

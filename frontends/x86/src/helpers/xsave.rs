@@ -2,8 +2,8 @@
 //! FXSAVE image, the header follows.
 
 use super::cpuid::{XCR0, XSAVE_BYTES};
-use crate::decode::Mode;
 use crate::exception;
+use crate::mode::Mode;
 use crate::state::{self, FXSAVE_BYTES, MXCSR_MASK};
 use isamorph_ir::{HelperCx, Trap};
 
@@ -20,7 +20,12 @@ const COMPACTED: u64 = 1 << 63;
 
 /// The vector registers of the image that a mode has.
 const fn vectors(bits: u32) -> std::ops::Range<usize> {
-    160..if bits == Mode::Long.bits() { 416 } else { 288 }
+    160..if bits == Mode::USER_64.bits() { 416 } else { 288 }
+}
+
+/// The components that are enabled: for programs, all.
+fn enabled(cx: &HelperCx<'_>) -> u64 {
+    if cx.mem.system().is_some() { state::word::XCR0.get(cx.state) } else { XCR0.into() }
 }
 
 fn word(bytes: &[u8], at: usize) -> u64 {
@@ -33,7 +38,7 @@ pub(super) fn save<const BITS: u32>(cx: &mut HelperCx<'_>, [addr, mask, compact]
     if !addr.is_multiple_of(64) {
         return Err(PROTECTION);
     }
-    let wanted = mask & u64::from(XCR0);
+    let wanted = mask & enabled(cx);
     let mut area = [0; XSAVE_BYTES as usize];
     cx.mem.read(addr, &mut area)?;
     let own = state::saved_image(cx.state);
@@ -65,12 +70,13 @@ pub(super) fn restore<const BITS: u32>(cx: &mut HelperCx<'_>, [addr, mask, _]: [
     cx.mem.read(addr, &mut area)?;
     let (present, format) = (word(&area, FXSAVE_BYTES), word(&area, FXSAVE_BYTES + 8));
     let compacted = format & COMPACTED != 0;
-    let known = if compacted { format & !COMPACTED } else { u64::from(XCR0) };
+    let all = enabled(cx);
+    let known = if compacted { format & !COMPACTED } else { all };
     let reserved = area[FXSAVE_BYTES + 16..].iter().any(|b| *b != 0);
-    if present & !known != 0 || known & !u64::from(XCR0) != 0 || !compacted && format != 0 || reserved {
+    if present & !known != 0 || known & !all != 0 || !compacted && format != 0 || reserved {
         return Err(PROTECTION);
     }
-    let wanted = mask & u64::from(XCR0);
+    let wanted = mask & all;
     let mxcsr = word(&area, MXCSR.start) as u32;
     let loads_mxcsr = wanted & SSE != 0 && (present & SSE != 0 || !compacted);
     if loads_mxcsr && mxcsr & !MXCSR_MASK != 0 {
@@ -96,10 +102,10 @@ pub(super) fn restore<const BITS: u32>(cx: &mut HelperCx<'_>, [addr, mask, _]: [
 }
 
 /// `xgetbv(register)`: XCR0, or which of its components are in use, which is all of them.
-pub(super) fn control(_cx: &mut HelperCx<'_>, [register, uses, _]: [u64; 3]) -> Result<u64, Trap> {
+pub(super) fn control(cx: &mut HelperCx<'_>, [register, uses, _]: [u64; 3]) -> Result<u64, Trap> {
     match register {
-        0 => Ok(u64::from(XCR0)),
-        1 if uses != 0 => Ok(u64::from(XCR0)),
+        0 => Ok(enabled(cx)),
+        1 if uses != 0 => Ok(enabled(cx)),
         _ => Err(PROTECTION),
     }
 }

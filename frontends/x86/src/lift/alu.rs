@@ -1,7 +1,6 @@
 //! Addition, subtraction, logic and the read-modify-write instructions built on them (SDM vol. 2).
 
 use super::Lifter;
-use crate::decode::Mode;
 use crate::exception;
 use crate::state::{EAX, EBX, ECX, EDX};
 use iced_x86::Register;
@@ -158,7 +157,7 @@ fn set_accumulator(cx: &mut Lifter<'_>, seen: Value, flags: Value) {
 /// A register that becomes `new` if the condition holds. In 64-bit mode that is the full register if `new` has 32 bits:
 /// one that is not written is not extended either.
 fn replaced(cx: &mut Lifter<'_>, register: Register, cond: Cond, flags: Value, new: Value) -> Value {
-    let wide = cx.mode == Mode::Long && cx.b.ty(new) == Type::I32;
+    let wide = cx.mode.is_long() && cx.b.ty(new) == Type::I32;
     let old = cx.reg(if wide { register.full_register() } else { register });
     let new = if wide { cx.zext(new, Type::I64) } else { new };
     cx.b.select(cond, flags, new, old)

@@ -1,7 +1,6 @@
 //! Bit tests, bit scans, byte swaps (SDM vol. 2, BT…, BSF, BSR, BSWAP).
 
 use super::Lifter;
-use crate::decode::Mode;
 use iced_x86::OpKind;
 use isamorph_ir::{Addr, AtomicOp, Op, Type, Value};
 
@@ -27,7 +26,6 @@ fn bit_string_address(cx: &mut Lifter<'_>, offset: Value) {
     let shift = cx.b.iconst(Type::I8, u64::from(ty.bits().trailing_zeros()));
     let unit = cx.b.multi(Op::Sar, &[offset, shift, Value::NONE]);
     let unit = cx.sext(unit, addr_ty);
-    let seg = cx.segment_base(cx.insn.memory_segment());
     let tree = cx.memory_offset();
     let (base, disp) = if tree.index.is_none() && !tree.base.is_none() {
         (tree.base, tree.disp)
@@ -36,19 +34,19 @@ fn bit_string_address(cx: &mut Lifter<'_>, offset: Value) {
         (cx.b.lea(addr_ty, tree), 0)
     };
     let scale = ty.bytes().trailing_zeros() as u8;
-    let addr = Addr { base, index: unit, scale, disp, seg };
-    let addr = if cx.has_narrow_address() { wrapped(cx, addr) } else { addr };
+    let offset = Addr { base, index: unit, scale, disp, seg: Value::NONE };
+    let offset = if cx.has_narrow_address() { wrapped(cx, offset) } else { offset };
+    let addr = cx.operand_at(offset);
     cx.set_ea(addr);
 }
 
-/// The address with its offset in the segment truncated to the width of the address.
-fn wrapped(cx: &mut Lifter<'_>, addr: Addr) -> Addr {
+/// The offset truncated to the width of the address.
+fn wrapped(cx: &mut Lifter<'_>, offset: Addr) -> Addr {
     let addr_ty = cx.b.table().addr_type();
-    let offset = cx.b.addr(Addr { seg: Value::NONE, ..addr });
+    let offset = cx.b.addr(offset);
     let offset = cx.b.lea(addr_ty, offset);
     let offset = cx.narrow(offset, cx.address_width());
-    let base = cx.zext(offset, addr_ty);
-    Addr { seg: addr.seg, ..Addr::base(base) }
+    Addr::base(cx.zext(offset, addr_ty))
 }
 
 fn apply(cx: &mut Lifter<'_>, op: Op, bit: Value) {
@@ -91,7 +89,7 @@ pub(super) fn scan(cx: &mut Lifter<'_>, op: Op) {
     let dst = cx.insn.op0_register();
     let mut src = cx.read_op(1);
     let mut old = cx.reg(dst);
-    let wide = cx.mode == Mode::Long && cx.b.ty(src) == Type::I32;
+    let wide = cx.mode.is_long() && cx.b.ty(src) == Type::I32;
     if wide {
         src = cx.zext(src, Type::I64);
         old = cx.reg(dst.full_register());

@@ -1,8 +1,7 @@
 //! Jumps, calls, returns and loops (SDM vol. 1, 6.4).
 
-use super::stack::{load_above, push_value, release, set_eflags_image, store_below};
+use super::stack::{load_above, push_values, release, set_eflags_image};
 use super::{Lifter, segment};
-use crate::decode::Mode;
 use crate::exception;
 use crate::state::{ECX, ESP, selector};
 use iced_x86::{Code, OpKind, Register};
@@ -16,16 +15,28 @@ pub(super) fn direct_target(insn: &iced_x86::Instruction) -> Option<u64> {
     }
 }
 
-/// The computed target of a near branch, zero-extended to an address.
+/// The address that a near direct branch goes to; nothing if it is behind the end of the segment, which raises #GP.
+fn target(cx: &mut Lifter<'_>) -> Option<Option<u64>> {
+    let offset = direct_target(&cx.insn)?;
+    if cx.check_code_offset_const(offset) {
+        return Some(None);
+    }
+    Some(Some(cx.mode.linear(offset)))
+}
+
+/// The computed target of a near branch.
 fn computed_target(cx: &mut Lifter<'_>) -> Value {
     let v = cx.read_op(0);
-    cx.zext(v, cx.b.table().addr_type())
+    cx.code_address(v)
 }
 
 /// `jmp`.
 pub(super) fn jmp(cx: &mut Lifter<'_>) {
-    if let Some(pc) = direct_target(&cx.insn) {
-        cx.exit(ExitKind::Direct { pc });
+    if let Some(target) = target(cx) {
+        match target {
+            Some(pc) => cx.exit(ExitKind::Direct { pc }),
+            None => cx.raise(exception::GP, 0),
+        }
     } else if let Some(far) = Far::of(cx) {
         let offset = far.target(cx);
         cx.exit(ExitKind::Indirect { target: offset });
@@ -38,13 +49,27 @@ pub(super) fn jmp(cx: &mut Lifter<'_>) {
 /// `jcc`: a side exit; the region goes on where the jump is not taken.
 pub(super) fn jcc(cx: &mut Lifter<'_>, cond: Cond) {
     let flags = cx.flags();
-    branch(cx, cond, flags);
+    branch(cx, cond, flags, |_| {});
 }
 
-fn branch(cx: &mut Lifter<'_>, cond: Cond, flags: Value) {
-    let Some(pc) = direct_target(&cx.insn) else { return };
+/// Goes to the target of the instruction if the condition holds. `write` writes registers, once it is known that the
+/// target is in the segment.
+fn branch(cx: &mut Lifter<'_>, cond: Cond, flags: Value, write: impl FnOnce(&mut Lifter<'_>)) {
+    let Some(offset) = direct_target(&cx.insn) else { return };
+    if cx.mode.last_offset().is_some_and(|last| offset > last) {
+        cx.raise_if(cond, flags, exception::GP, 0);
+        return write(cx);
+    }
+    if cx.mode.ends_elsewhere() {
+        // The target if the jump is taken, else the start of the segment, which is always in it.
+        let [there, here] = [offset, 0].map(|n| cx.b.iconst(Type::I32, n));
+        let offset = cx.b.select(cond, flags, there, here);
+        cx.check_code_offset(offset);
+    }
+    write(cx);
+    let pc = cx.mode.linear(offset);
     if pc != cx.next {
-        cx.b.exit_if(cond, flags, ExitKind::Direct { pc });
+        cx.exit_if(cond, flags, ExitKind::Direct { pc });
     }
 }
 
@@ -55,36 +80,33 @@ fn return_address(cx: &mut Lifter<'_>) -> Value {
         Code::Call_m1632 => Type::I32,
         _ => cx.b.table().addr_type(),
     };
-    cx.b.iconst(ty, cx.next)
+    cx.b.iconst(ty, cx.mode.offset(cx.next))
 }
 
 /// `call`. A call to the next instruction only pushes its address (position-independent code); as nothing returns
 /// from it, the shadow return stack stays as it is.
 pub(super) fn call(cx: &mut Lifter<'_>) {
     let ret = return_address(cx);
-    if let Some(pc) = direct_target(&cx.insn) {
-        push_value(cx, ret);
+    if let Some(target) = target(cx) {
+        let Some(pc) = target else { return cx.raise(exception::GP, 0) };
+        push_values(cx, &[ret]);
         if pc != cx.next {
             cx.exit(ExitKind::Call { pc, ret: cx.next });
         }
     } else if let Some(far) = Far::of(cx) {
         let target = far.target(cx);
         let cs = segment::read(cx, Register::CS, cx.b.ty(ret));
-        let below = store_below(cx, cs);
-        let slot = cx.b.addr(isamorph_ir::Addr::offset(below, -(cx.b.ty(ret).bytes() as i32)));
-        cx.store_at(slot, ret);
-        let sp = cx.add_const(below, -i64::from(cx.b.ty(ret).bytes()));
-        cx.b.set(ESP, sp);
+        push_values(cx, &[cs, ret]);
         cx.exit(ExitKind::Indirect { target });
     } else {
         let target = computed_target(cx);
-        push_value(cx, ret);
+        push_values(cx, &[ret]);
         cx.exit(ExitKind::IndirectCall { target, ret: cx.next });
     }
 }
 
 /// Bytes that a return releases besides the return address.
-fn parameter_bytes(cx: &Lifter<'_>) -> u32 {
+pub(super) fn parameter_bytes(cx: &Lifter<'_>) -> u32 {
     if cx.insn.op_count() == 1 { u32::from(cx.insn.immediate16()) } else { 0 }
 }
 
@@ -95,7 +117,7 @@ pub(super) fn ret(cx: &mut Lifter<'_>) {
         _ => cx.b.table().addr_type(),
     };
     let v = load_above(cx, ty, 0);
-    let target = cx.zext(v, cx.b.table().addr_type());
+    let target = cx.code_address(v);
     release(cx, ty.bytes() + parameter_bytes(cx));
     cx.exit(ExitKind::Return { target });
 }
@@ -128,7 +150,7 @@ pub(super) fn iret(cx: &mut Lifter<'_>) {
     let image = load_above(cx, ty, 2 * ty.bytes());
     check_code_segment(cx, cs);
     let target = cx.zext(target, cx.b.table().addr_type());
-    if cx.mode == Mode::Long {
+    if cx.mode.is_long() {
         let sp = load_above(cx, ty, 3 * ty.bytes());
         let ss = load_above(cx, Type::I16, 4 * ty.bytes());
         check_selector(cx, ss, selector::USER_DS);
@@ -142,7 +164,7 @@ pub(super) fn iret(cx: &mut Lifter<'_>) {
 }
 
 /// A far target.
-enum Far {
+pub(super) enum Far {
     /// In the instruction: offset and selector.
     Pointer(u64, u64),
     /// In memory, with an offset of that type.
@@ -151,7 +173,7 @@ enum Far {
 
 impl Far {
     /// The far target of a `jmp` or `call`, if it has one.
-    fn of(cx: &Lifter<'_>) -> Option<Self> {
+    pub(super) fn of(cx: &Lifter<'_>) -> Option<Self> {
         let insn = &cx.insn;
         match insn.op0_kind() {
             OpKind::FarBranch16 => {
@@ -188,10 +210,7 @@ impl Far {
 
 /// Raises #GP unless the selector (16 bits) is that of user code in this mode: no other code segment can be entered.
 fn check_code_segment(cx: &mut Lifter<'_>, selector: Value) {
-    let user = match cx.mode {
-        Mode::Protected32 => selector::USER32_CS,
-        Mode::Long => selector::USER64_CS,
-    };
+    let user = if cx.mode.is_long() { selector::USER64_CS } else { selector::USER32_CS };
     check_selector(cx, selector, user);
 }
 
@@ -230,13 +249,12 @@ pub(super) fn loop_(cx: &mut Lifter<'_>, also: Option<Cond>) {
             cx.b.flags(both)
         }
     };
-    cx.set_gpr_part(ECX, less);
-    branch(cx, Cond::Ne, taken);
+    branch(cx, Cond::Ne, taken, |cx| cx.set_gpr_part(ECX, less));
 }
 
 /// `jcxz`, `jecxz`, `jrcxz`.
 pub(super) fn jump_count_zero(cx: &mut Lifter<'_>) {
     let counter = cx.gpr_part(ECX, counter_type(cx.insn.code()));
     let flags = cx.test_zero(counter);
-    branch(cx, Cond::E, flags);
+    branch(cx, Cond::E, flags, |_| {});
 }

@@ -1,6 +1,7 @@
 //! Moves, extensions, exchanges, conditional moves and sets.
 
 use super::operand::{is_segment, type_of_bytes};
+use super::single::Shadow;
 use super::{Lifter, segment};
 use crate::exception;
 use crate::state::{EAX, EBX, EDX};
@@ -19,7 +20,11 @@ pub(super) fn mov(cx: &mut Lifter<'_>) {
     if is_segment(dst) {
         let selector = cx.read_op(1);
         let selector = cx.narrow(selector, Type::I16);
-        return segment::load(cx, dst, selector);
+        segment::load(cx, dst, selector);
+        if dst == Register::SS {
+            cx.cast_shadow(Shadow::Traps);
+        }
+        return segment::finish_load(cx);
     }
     let v = cx.read_op(1);
     // A selector is zero-extended to a register, but stored in 16 bits.
@@ -40,6 +45,7 @@ pub(super) fn extend(cx: &mut Lifter<'_>, signed: bool) {
     let v = if cx.is_mem(1) {
         let mem = MemAttr::new(cx.op_type(1).bytes());
         let ea = cx.ea();
+        cx.check_alignment(ea, mem.bytes());
         cx.b.load(ty, if signed { mem.signed() } else { mem }, ea)
     } else {
         let src = cx.read_op(1);
@@ -101,18 +107,17 @@ pub(super) fn spread_sign(cx: &mut Lifter<'_>, ty: Type) {
 pub(super) fn xlat(cx: &mut Lifter<'_>) {
     let addr_ty = cx.b.table().addr_type();
     let al = cx.gpr_part(EAX, Type::I8);
-    let index = cx.zext(al, addr_ty);
-    let seg = cx.segment_base(cx.insn.memory_segment());
     let width = cx.address_width();
-    let addr = if cx.has_narrow_address() {
+    let offset = if cx.has_narrow_address() {
         let bx = cx.gpr_part(EBX, width);
-        let al = cx.narrow(index, width);
+        let al = cx.zext(al, width);
         let sum = cx.b.bin(Op::Add, bx, al);
-        let base = cx.zext(sum, addr_ty);
-        Addr { seg, ..Addr::base(base) }
+        Addr::base(cx.zext(sum, addr_ty))
     } else {
-        Addr { base: cx.b.get(EBX), index, scale: 0, disp: 0, seg }
+        let index = cx.zext(al, addr_ty);
+        Addr { index, ..Addr::base(cx.b.get(EBX)) }
     };
+    let addr = cx.operand_at(offset);
     cx.set_ea(addr);
     let v = cx.load_ea(Type::I8);
     cx.set_gpr_part(EAX, v);

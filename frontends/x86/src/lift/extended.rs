@@ -2,7 +2,6 @@
 //! processor numbers.
 
 use super::Lifter;
-use crate::decode::Mode;
 use crate::exception;
 use crate::helpers;
 use crate::model::Feature;
@@ -47,7 +46,7 @@ fn address(cx: &mut Lifter<'_>) -> Value {
 /// FXSAVE and FXRSTOR.
 fn image(cx: &mut Lifter<'_>, narrow: HelperId, long: HelperId) {
     let addr = address(cx);
-    cx.call(if cx.mode == Mode::Long { long } else { narrow }, Type::None, &[addr]);
+    cx.call(if cx.mode.is_long() { long } else { narrow }, Type::None, &[addr]);
 }
 
 /// XSAVE and XRSTOR: edx:eax names the components.
@@ -56,7 +55,7 @@ fn area(cx: &mut Lifter<'_>, [narrow, long]: [HelperId; 2], compact: u64) {
     let halves = [EAX, EDX].map(|reg| cx.gpr_part(reg, Type::I32));
     let mask = cx.b.convert(Op::Concat, Type::I64, &halves);
     let compact = cx.b.iconst(Type::I32, compact);
-    cx.call(if cx.mode == Mode::Long { long } else { narrow }, Type::None, &[addr, mask, compact]);
+    cx.call(if cx.mode.is_long() { long } else { narrow }, Type::None, &[addr, mask, compact]);
 }
 
 /// Writes a 64-bit value to edx:eax.

@@ -6,7 +6,8 @@
 
 use super::condition;
 use super::control::direct_target;
-use crate::decode::{Mode, Next, walk};
+use crate::decode::{Next, walk};
+use crate::mode::Mode;
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, RflagsBits};
 use isamorph_guest::CodeSource;
 use isamorph_ir::{ExitKind, FlagSet, Region};
@@ -52,7 +53,7 @@ impl Lookahead<'_> {
         let (mut count, mut jumps) = (0, 0);
         let walked = walk(self.code, self.mode, pc, |insn| {
             count += 1;
-            let Some(effect) = effect(insn) else { return Next::Stop };
+            let Some(effect) = effect(self.mode, insn) else { return Next::Stop };
             live |= pending & effect.reads;
             pending -= effect.kills;
             if pending.is_empty() || count == HORIZON {
@@ -82,7 +83,7 @@ struct Effect {
 }
 
 /// The effect of an instruction; nothing if it is not known.
-fn effect(insn: &Instruction) -> Option<Effect> {
+fn effect(mode: Mode, insn: &Instruction) -> Option<Effect> {
     use Mnemonic as M;
     let (none, all, carry) = (FlagSet::empty(), FlagSet::all(), FlagSet::C);
     let (reads, kills) = match insn.mnemonic() {
@@ -109,7 +110,7 @@ fn effect(insn: &Instruction) -> Option<Effect> {
         // Neither reads nor writes an arithmetic flag, by the decoder's tables.
         _ if keeps_flags(insn) => (none, none),
         M::Jmp | M::Call => {
-            let jump = Some(direct_target(insn)?);
+            let jump = Some(mode.linear(direct_target(insn)?));
             return Some(Effect { reads: none, kills: none, jump });
         }
         m if super::is_setcc(m) || super::is_cmov(m) => (condition(insn)?.reads(), none),

@@ -1,6 +1,7 @@
 //! Instructions between MMX and SSE registers, masked stores, and the end of MMX code.
 
 use super::Lifter;
+use super::segmentation::Piece;
 use super::simd::{source, vector_type};
 use super::x87;
 use crate::state;
@@ -73,8 +74,8 @@ fn masked_store(cx: &mut Lifter<'_>, insn: &Instruction) {
     };
     let offset = cx.gpr_part(state::EDI, width);
     let base = cx.zext(offset, cx.b.table().addr_type());
-    let seg = cx.segment_base(insn.memory_segment());
-    let at = Addr { seg, ..Addr::base(base) };
+    let piece = Piece { segment: insn.memory_segment(), bytes: cx.b.ty(data).bytes(), write: true };
+    let at = cx.in_segment(piece, Addr::base(base));
     masked_piece(cx, at, data, bits);
     if cx.b.ty(data) == Type::V128 {
         let high = cx.b.vec(Op::VShrBytes, Lane::I8, &[data], 8);

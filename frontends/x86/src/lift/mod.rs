@@ -15,16 +15,22 @@ mod mmx;
 mod muldiv;
 pub(crate) mod operand;
 mod packed;
+mod privileged;
 mod segment;
+mod segmentation;
 mod shift;
 mod simd;
+mod single;
 mod sse;
 mod stack;
 mod string;
 mod system;
+mod transfer;
+mod unit;
 mod x87;
 
-use crate::decode::{MAX_LEN, Mode, Next, walk};
+use crate::decode::{MAX_LEN, Next, walk};
+use crate::mode::Mode;
 use crate::model::{Feature, FeatureSet};
 use crate::{coverage, exception, state};
 use iced_x86::{Instruction, Mnemonic};
@@ -63,6 +69,8 @@ pub(crate) struct Lifter<'r> {
     parts: [(Value, Type, u32, Value); 4],
     /// Whether an MMX instruction has looked for pending x87 exceptions, and none can have come up since.
     mmx_ready: bool,
+    /// What the end of the instruction has to see to besides going on.
+    ending: single::Ending,
     /// Whether a terminator ended the region.
     done: bool,
 }
@@ -73,19 +81,29 @@ impl<'r> Lifter<'r> {
         let b = Builder::new(region, state::table(mode), pc);
         let parts = [(Value::NONE, Type::None, 0, Value::NONE); 4];
         let insn = Instruction::default();
-        Lifter { b, insn, pc, next: pc, mode, processor, ea: None, parts, mmx_ready: false, done: false }
+        let ending = single::Ending::default();
+        Lifter { b, insn, pc, next: pc, mode, processor, ea: None, parts, mmx_ready: false, ending, done: false }
     }
     /// Lifts one instruction; false if no family knows it (the region then ends with #UD).
     fn step(&mut self, insn: &Instruction) -> bool {
         self.insn = *insn;
-        self.pc = insn.ip() & self.mode.pc_mask();
-        self.next = insn.next_ip() & self.mode.pc_mask();
+        self.pc = self.mode.linear(insn.ip());
+        self.next = self.mode.linear(insn.next_ip());
         self.ea = None;
+        self.ending.begin();
         self.b.insn(self.pc, insn.len().max(1) as u8);
+        if self.leaves_code_segment() {
+            self.raise(exception::GP, 0);
+            return true;
+        }
         if insn.is_invalid() {
             // The processor reads no more than 15 bytes (SDM vol. 3, 6.15, #GP).
             let too_long = insn.len() == MAX_LEN;
             self.raise(if too_long { exception::GP } else { exception::UD }, 0);
+            return true;
+        }
+        if let Some(code) = unit::refusal(self.mode, insn) {
+            self.raise(code, 0);
             return true;
         }
         let known = (self.processor.features.allows(insn) || is_reinterpreted(insn)) && dispatch(self, insn);
@@ -93,6 +111,29 @@ impl<'r> Lifter<'r> {
             self.raise(exception::UD, 0);
         }
         known
+    }
+    /// Lifts the next instruction of a region, `before` of which came before it; whether the region goes on.
+    fn advance(&mut self, insn: &Instruction, before: u32, limits: Limits) -> bool {
+        if before > 0 && self.leaves_page(self.mode.linear(insn.ip()), insn.len()) {
+            self.exit(ExitKind::Direct { pc: self.next });
+            return false;
+        }
+        if !self.step(insn) {
+            coverage::count(insn.mnemonic());
+        }
+        if !self.done && (before + 1 >= limits.max_insns || self.mode.is_single() || self.leaves_page(self.next, 1)) {
+            self.exit(ExitKind::Direct { pc: self.next });
+        }
+        self.pass_shadow();
+        !self.done
+    }
+    /// Whether those bytes are not all in the page where the region begins. A machine's regions stay in it, because
+    /// what comes behind it may be mapped elsewhere tomorrow; the first instruction alone may reach out of it.
+    fn leaves_page(&self, pc: u64, len: usize) -> bool {
+        const PAGE: u64 = 4096;
+        let start = self.b.region().pc;
+        let last = pc.wrapping_add(len as u64 - 1) & self.mode.pc_mask();
+        self.mode.in_machine() && (pc / PAGE != start / PAGE || last / PAGE != start / PAGE)
     }
 }
 
@@ -109,18 +150,9 @@ pub(crate) fn lift_region(
     let mut cx = Lifter::new(region, pc, processor);
     let mut count = 0;
     let walked = walk(code, mode, pc, |insn| {
-        if !cx.step(insn) {
-            coverage::count(insn.mnemonic());
-        }
+        let goes_on = cx.advance(insn, count, limits);
         count += 1;
-        if cx.done {
-            return Next::Stop;
-        }
-        if count >= limits.max_insns {
-            cx.exit(ExitKind::Direct { pc: cx.next });
-            return Next::Stop;
-        }
-        Next::Continue
+        if goes_on { Next::Continue } else { Next::Stop }
     });
     if let Err(fault) = walked {
         if count == 0 {
@@ -165,6 +197,9 @@ fn is_reinterpreted(insn: &Instruction) -> bool {
 
 /// Finds the family of an instruction; false if there is none.
 fn dispatch(cx: &mut Lifter<'_>, insn: &Instruction) -> bool {
+    if cx.mode.in_machine() && (privileged::lift(cx, insn.mnemonic()) || transfer::lift(cx, insn.mnemonic())) {
+        return true;
+    }
     if insn.is_string_instruction() {
         return string::lift(cx);
     }

@@ -1,8 +1,7 @@
 //! Operands: registers, immediates, effective addresses; the services that every instruction family uses.
 
 use super::Lifter;
-use crate::decode::Mode;
-use crate::{helpers, state};
+use crate::{exception, helpers, state};
 use iced_x86::{Instruction, OpKind, Register};
 use isamorph_ir::{Addr, Cond, ExceptionCode, ExitKind, HelperId, MemAttr, Op, RegId, Type, Value};
 
@@ -245,8 +244,15 @@ impl Lifter<'_> {
     }
     /// The address tree of the memory operand.
     pub(crate) fn memory_operand(&mut self) -> Addr {
-        let seg = self.segment_base(self.insn.memory_segment());
-        Addr { seg, ..self.memory_offset() }
+        let offset = self.memory_offset();
+        self.operand_at(offset)
+    }
+    /// The address tree of the memory operand if its offset is that one.
+    pub(crate) fn operand_at(&mut self, offset: Addr) -> Addr {
+        match self.memory_piece() {
+            Some(piece) => self.in_segment(piece, offset),
+            None => Addr { seg: self.segment_base(self.insn.memory_segment()), ..offset },
+        }
     }
     /// The width of the memory operand's address: that of its registers, or of its displacement.
     pub(crate) fn address_width(&self) -> Type {
@@ -307,14 +313,6 @@ impl Lifter<'_> {
         let sum = self.add_const(sum, i64::from(insn.memory_displacement32() as i32));
         self.zext(sum, full)
     }
-    /// The base of a segment, or nothing for the flat ones.
-    pub(crate) fn segment_base(&mut self, segment: Register) -> Value {
-        match segment {
-            Register::FS => self.b.get(state::FS_BASE),
-            Register::GS => self.b.get(state::GS_BASE),
-            _ => Value::NONE,
-        }
-    }
     /// Loads a value of type `ty` from the effective address.
     pub(crate) fn load_ea(&mut self, ty: Type) -> Value {
         let ea = self.ea();
@@ -327,21 +325,31 @@ impl Lifter<'_> {
     }
     /// Loads a value of type `ty` from an address.
     pub(crate) fn load_at(&mut self, ty: Type, addr: u32) -> Value {
+        self.check_alignment(addr, ty.bytes());
         self.b.load(ty, MemAttr::new(ty.bytes()), addr)
     }
     /// Stores all of `v` at an address.
     pub(crate) fn store_at(&mut self, addr: u32, v: Value) {
         let bytes = self.b.ty(v).bytes();
+        self.check_alignment(addr, bytes);
         self.b.store(MemAttr::new(bytes), addr, v);
+    }
+    /// Raises #AC for a misaligned address where that is wanted (SDM vol. 3, 6.15). Operands of 16 bytes have rules of
+    /// their own.
+    pub(crate) fn check_alignment(&mut self, addr: u32, bytes: u32) {
+        if !self.mode.checks_alignment() || !matches!(bytes, 2 | 4 | 8) {
+            return;
+        }
+        let ty = self.b.table().addr_type();
+        let linear = self.b.lea(ty, addr);
+        let low = self.b.iconst(ty, u64::from(bytes - 1));
+        let misaligned = self.b.bin(Op::And, linear, low);
+        let flags = self.b.flags(misaligned);
+        self.raise_if(Cond::Ne, flags, exception::AC, 0);
     }
 
     // ---- exits
 
-    /// Leaves the region, which ends it.
-    pub(crate) fn exit(&mut self, kind: ExitKind) {
-        self.b.exit(kind);
-        self.done = true;
-    }
     /// The instruction always raises that fault.
     pub(crate) fn raise(&mut self, code: ExceptionCode, arg: u64) {
         self.exit(ExitKind::Exception { pc: self.pc, code, arg });
@@ -352,7 +360,7 @@ impl Lifter<'_> {
     }
     /// Leaves to the same instruction again if the condition holds, for what is done in steps or retried.
     pub(crate) fn repeat_if(&mut self, cond: Cond, flags: Value) {
-        self.b.exit_if(cond, flags, ExitKind::Direct { pc: self.pc });
+        self.exit_if(cond, flags, ExitKind::Direct { pc: self.pc });
     }
     /// Calls a helper that may read and write any guest register; what is known of registers is forgotten.
     pub(crate) fn call(&mut self, helper: HelperId, ty: Type, args: &[Value]) -> Value {
@@ -363,10 +371,7 @@ impl Lifter<'_> {
     }
     /// Stores the bytes of a 64-bit value whose bits in `mask` are set.
     pub(crate) fn masked_store(&mut self, addr: Value, data: Value, mask: Value) {
-        let helper = match self.mode {
-            Mode::Protected32 => helpers::MASKED_STORE,
-            Mode::Long => helpers::LONG_MASKED_STORE,
-        };
+        let helper = if self.mode.is_long() { helpers::LONG_MASKED_STORE } else { helpers::MASKED_STORE };
         self.call(helper, Type::None, &[addr, data, mask]);
     }
     /// Flags of `v` compared with zero.

@@ -1,10 +1,13 @@
 //! The stack (SDM vol. 1, 6.2): every form of push and pop, frames, EFLAGS.
 
 use super::operand::is_segment;
+use super::segmentation::Piece;
+use super::single::Shadow;
 use super::{Lifter, segment};
+use crate::helpers;
 use crate::state::{DF, EBP, EFLAGS_REST, ESP, eflag};
 use iced_x86::{Code, OpKind, Register};
-use isamorph_ir::{Addr, Op, RegId, Type, Value};
+use isamorph_ir::{Addr, AtomicOp, Cond, ExitKind, Op, RegId, Type, Value};
 
 /// The order of `pusha`, which 64-bit mode does not have: eax first, edi at the lowest address.
 const ALL: [RegId; 8] = [RegId(0), RegId(1), RegId(2), RegId(3), RegId(4), RegId(5), RegId(6), RegId(7)];
@@ -21,33 +24,64 @@ fn implicit_type(cx: &Lifter<'_>) -> Type {
     }
 }
 
-/// Stores `v` below the stack pointer; does not move it.
-pub(super) fn store_below(cx: &mut Lifter<'_>, v: Value) -> Value {
-    let bytes = cx.b.ty(v).bytes();
-    let sp = cx.b.get(ESP);
-    let slot = cx.b.addr(Addr::offset(sp, -(bytes as i32)));
-    cx.store_at(slot, v);
-    cx.add_const(sp, -i64::from(bytes))
+/// The type of the stack pointer as far as it counts: SP, ESP or RSP (SDM vol. 1, 6.2.3).
+fn pointer_type(cx: &Lifter<'_>) -> Type {
+    if cx.mode.has_wide_stack() { cx.b.table().addr_type() } else { Type::I16 }
 }
 
-/// Pushes a value.
-pub(super) fn push_value(cx: &mut Lifter<'_>, v: Value) {
-    let sp = store_below(cx, v);
-    cx.b.set(ESP, sp);
+/// The stack pointer and a distance from it.
+fn moved(cx: &mut Lifter<'_>, by: i64) -> Value {
+    let sp = cx.gpr_part(ESP, pointer_type(cx));
+    cx.add_const(sp, by)
+}
+
+/// Sets the stack pointer, to a value of its type.
+fn set_pointer(cx: &mut Lifter<'_>, v: Value) {
+    cx.set_gpr_part(ESP, v);
+}
+
+/// The address of some bytes of the stack, at a distance from where a register points.
+fn slot(cx: &mut Lifter<'_>, reg: RegId, distance: i32, bytes: u32, write: bool) -> u32 {
+    let offset = match pointer_type(cx) {
+        Type::I16 => {
+            let pointer = cx.gpr_part(reg, Type::I16);
+            let pointer = cx.add_const(pointer, i64::from(distance));
+            Addr::base(cx.zext(pointer, cx.b.table().addr_type()))
+        }
+        _ => Addr::offset(cx.b.get(reg), distance),
+    };
+    let addr = cx.in_segment(Piece { segment: Register::SS, bytes, write }, offset);
+    cx.b.addr(addr)
+}
+
+/// Stores `v` at a distance from the stack pointer.
+fn store_slot(cx: &mut Lifter<'_>, distance: i32, v: Value) {
+    let bytes = cx.b.ty(v).bytes();
+    let slot = slot(cx, ESP, distance, bytes, true);
+    cx.store_at(slot, v);
+}
+
+/// Pushes values, the first one first.
+pub(super) fn push_values(cx: &mut Lifter<'_>, values: &[Value]) {
+    let mut depth = 0;
+    for v in values {
+        depth += cx.b.ty(*v).bytes() as i32;
+        store_slot(cx, -depth, *v);
+    }
+    let sp = moved(cx, -i64::from(depth));
+    set_pointer(cx, sp);
 }
 
 /// Loads the value at `offset` above the stack pointer.
 pub(super) fn load_above(cx: &mut Lifter<'_>, ty: Type, offset: u32) -> Value {
-    let sp = cx.b.get(ESP);
-    let slot = cx.b.addr(Addr::offset(sp, offset as i32));
+    let slot = slot(cx, ESP, offset as i32, ty.bytes(), false);
     cx.load_at(ty, slot)
 }
 
 /// Moves the stack pointer up.
 pub(super) fn release(cx: &mut Lifter<'_>, bytes: u32) {
-    let sp = cx.b.get(ESP);
-    let sp = cx.add_const(sp, i64::from(bytes));
-    cx.b.set(ESP, sp);
+    let sp = moved(cx, i64::from(bytes));
+    set_pointer(cx, sp);
 }
 
 /// `push`.
@@ -59,7 +93,7 @@ pub(super) fn push(cx: &mut Lifter<'_>) {
         OpKind::Register | OpKind::Memory => cx.read_op(0),
         _ => cx.b.iconst(implicit_type(cx), cx.imm(0)),
     };
-    push_value(cx, v);
+    push_values(cx, &[v]);
 }
 
 /// `pop`. A memory destination that is relative to the stack pointer sees it already moved.
@@ -72,7 +106,11 @@ pub(super) fn pop(cx: &mut Lifter<'_>) {
         let ty = implicit_type(cx);
         let v = load_above(cx, Type::I16, 0);
         segment::load(cx, r, v);
-        return release(cx, ty.bytes());
+        release(cx, ty.bytes());
+        if r == Register::SS {
+            cx.cast_shadow(Shadow::Traps);
+        }
+        return segment::finish_load(cx);
     }
     let ty = cx.op_type(0);
     let v = load_above(cx, ty, 0);
@@ -83,16 +121,17 @@ pub(super) fn pop(cx: &mut Lifter<'_>) {
 fn pop_to_memory(cx: &mut Lifter<'_>) {
     let ty = cx.op_type(0);
     let v = load_above(cx, ty, 0);
-    let mut tree = cx.memory_operand();
+    let mut offset = cx.memory_offset();
     if matches!(cx.insn.memory_base(), Register::ESP | Register::RSP) {
         if cx.has_narrow_address() {
-            let moved = cx.narrow(tree.base, Type::I32);
+            let moved = cx.narrow(offset.base, Type::I32);
             let moved = cx.add_const(moved, i64::from(ty.bytes()));
-            tree.base = cx.zext(moved, cx.b.table().addr_type());
+            offset.base = cx.zext(moved, cx.b.table().addr_type());
         } else {
-            tree.disp = tree.disp.wrapping_add(ty.bytes() as i32);
+            offset.disp = offset.disp.wrapping_add(ty.bytes() as i32);
         }
     }
+    let tree = cx.operand_at(offset);
     cx.set_ea(tree);
     cx.write_op(0, v);
     release(cx, ty.bytes());
@@ -101,14 +140,8 @@ fn pop_to_memory(cx: &mut Lifter<'_>) {
 /// `pusha`, `pushad`: the stack pointer is pushed as it was before.
 pub(super) fn push_all(cx: &mut Lifter<'_>) {
     let ty = implicit_type(cx);
-    let sp = cx.b.get(ESP);
-    for (i, reg) in ALL.into_iter().enumerate() {
-        let v = cx.gpr_part(reg, ty);
-        let slot = cx.b.addr(Addr::offset(sp, -((i as i32 + 1) * ty.bytes() as i32)));
-        cx.store_at(slot, v);
-    }
-    let sp = cx.add_const(sp, -i64::from(8 * ty.bytes()));
-    cx.b.set(ESP, sp);
+    let values = ALL.map(|reg| cx.gpr_part(reg, ty));
+    push_values(cx, &values);
 }
 
 /// `popa`, `popad`: the saved stack pointer is skipped.
@@ -147,9 +180,21 @@ pub(super) fn eflags_image(cx: &mut Lifter<'_>) -> Value {
     cx.b.bin(Op::Or, v, fixed)
 }
 
-/// Sets from `v`, 16 bits wide or more, what user code may change in EFLAGS (SDM vol. 2, table 4-16).
+/// The bits of EFLAGS besides the arithmetic flags and DF that `popf` changes here (SDM vol. 2, table 4-16).
+fn writable_flags(cx: &Lifter<'_>, ty: Type) -> u32 {
+    let mut bits = eflag::USER;
+    if cx.mode.in_machine() && cx.mode.allows_io() {
+        bits |= eflag::IF;
+    }
+    if cx.mode.is_kernel() {
+        bits |= eflag::IOPL;
+    }
+    if ty == Type::I16 { bits & 0xffff } else { bits }
+}
+
+/// Sets from `v`, 16 bits wide or more, what code may change in EFLAGS.
 pub(super) fn set_eflags_image(cx: &mut Lifter<'_>, v: Value) {
-    let user = if cx.b.ty(v) == Type::I16 { eflag::USER & 0xffff } else { eflag::USER };
+    let writable = writable_flags(cx, cx.b.ty(v));
     let v = if cx.b.ty(v) == Type::I64 { cx.narrow(v, Type::I32) } else { cx.zext(v, Type::I32) };
     let flags = cx.b.bits_flags(v);
     // DF (bit 10) to bit 1: 1 − 2·DF.
@@ -159,8 +204,8 @@ pub(super) fn set_eflags_image(cx: &mut Lifter<'_>, v: Value) {
     let one = cx.b.iconst(Type::I32, 1);
     let df = cx.b.bin(Op::Sub, one, twice);
     let rest = cx.b.get(EFLAGS_REST);
-    let kept = masked(cx, rest, !user);
-    let new = masked(cx, v, user);
+    let kept = masked(cx, rest, !writable);
+    let new = masked(cx, v, writable);
     let rest = cx.b.bin(Op::Or, kept, new);
     let df = cx.sext(df, cx.b.table().def(DF).ty);
     cx.b.set(DF, df);
@@ -170,20 +215,55 @@ pub(super) fn set_eflags_image(cx: &mut Lifter<'_>, v: Value) {
 
 /// `pushf`.
 pub(super) fn pushf(cx: &mut Lifter<'_>) {
-    let image = eflags_image(cx);
+    let image = if is_sensitive(cx) {
+        let size = cx.b.iconst(Type::I32, u64::from(implicit_type(cx).bytes()));
+        cx.call(helpers::PUSHF, Type::I32, &[size])
+    } else {
+        eflags_image(cx)
+    };
     let v = match implicit_type(cx) {
         Type::I64 => cx.zext(image, Type::I64),
         ty => cx.narrow(image, ty),
     };
-    push_value(cx, v);
+    push_values(cx, &[v]);
+}
+
+/// Whether `pushf` and `popf` depend on more than the flags: in virtual-8086 mode with IOPL below 3 (SDM vol. 3,
+/// 20.2.7).
+fn is_sensitive(cx: &Lifter<'_>) -> bool {
+    cx.mode.is_virtual() && !cx.mode.allows_io()
 }
 
 /// `popf`.
 pub(super) fn popf(cx: &mut Lifter<'_>) {
     let ty = implicit_type(cx);
     let v = load_above(cx, ty, 0);
+    if is_sensitive(cx) {
+        let size = cx.b.iconst(Type::I32, u64::from(ty.bytes()));
+        let image = cx.zext(v, Type::I32);
+        cx.call(helpers::POPF, Type::None, &[image, size]);
+        release(cx, ty.bytes());
+        return cx.exit(ExitKind::Resync { next: cx.next });
+    }
+    let before = cx.b.get(EFLAGS_REST);
     release(cx, ty.bytes());
     set_eflags_image(cx, v);
+    if cx.mode.in_machine() {
+        notice_changes(cx, before);
+    }
+}
+
+/// Leaves the region if the flags are others than before that the dispatcher looks at: those that are part of the
+/// mode, and an interrupt flag that was clear.
+fn notice_changes(cx: &mut Lifter<'_>, before: Value) {
+    let after = cx.b.get(EFLAGS_REST);
+    let changed = cx.b.bin(Op::Xor, before, after);
+    let in_mode = masked(cx, changed, eflag::TF | eflag::AC);
+    let set = cx.b.bin(Op::And, changed, after);
+    let enabled = masked(cx, set, eflag::IF);
+    let seen = cx.b.bin(Op::Or, in_mode, enabled);
+    let flags = cx.test_zero(seen);
+    cx.exit_if(Cond::Ne, flags, ExitKind::Resync { next: cx.next });
 }
 
 /// `enter`: a frame, with copies of the outer frames' pointers for nesting levels above 0.
@@ -192,41 +272,54 @@ pub(super) fn enter(cx: &mut Lifter<'_>) {
     let bytes = ty.bytes() as i32;
     let locals = i32::from(cx.insn.immediate16());
     let level = i32::from(cx.insn.immediate8_2nd() & 31);
-    let sp = cx.b.get(ESP);
-    let bp = cx.b.get(EBP);
-    let store = |cx: &mut Lifter<'_>, slot: i32, v| {
-        let slot = cx.b.addr(Addr::offset(sp, -slot * bytes));
-        cx.store_at(slot, v);
-    };
-    let old_bp = cx.narrow(bp, ty);
-    store(cx, 1, old_bp);
-    let frame = cx.add_const(sp, -i64::from(bytes));
+    let old_bp = cx.gpr_part(EBP, ty);
+    store_slot(cx, -bytes, old_bp);
+    let frame = frame_pointer(cx, ty);
     for i in 1..level {
-        let outer = cx.b.addr(Addr::offset(bp, -i * bytes));
+        let outer = slot(cx, EBP, -i * bytes, ty.bytes(), false);
         let outer = cx.load_at(ty, outer);
-        store(cx, i + 1, outer);
+        store_slot(cx, -(i + 1) * bytes, outer);
     }
     if level > 0 {
-        let link = cx.narrow(frame, ty);
-        store(cx, level + 1, link);
+        store_slot(cx, -(level + 1) * bytes, frame);
     }
-    // The lowest address of the new frame must be writable (SDM vol. 2, ENTER); reading is as near as a fault gets.
     let depth = (level + 1) * bytes + locals;
-    let lowest = cx.b.addr(Addr::offset(sp, -depth));
-    cx.load_at(ty, lowest);
-    let sp = cx.add_const(sp, -i64::from(depth));
-    let frame = cx.narrow(frame, ty);
+    probe(cx, ty, -depth);
+    let sp = moved(cx, -i64::from(depth));
     cx.set_gpr_part(EBP, frame);
-    cx.b.set(ESP, sp);
+    set_pointer(cx, sp);
+}
+
+/// The frame pointer that `enter` makes: the stack pointer below the old one, in the operand size.
+fn frame_pointer(cx: &mut Lifter<'_>, ty: Type) -> Value {
+    let frame = moved(cx, -i64::from(ty.bytes()));
+    if ty.bytes() <= cx.b.ty(frame).bytes() {
+        return cx.narrow(frame, ty);
+    }
+    let sp = cx.b.get(ESP);
+    cx.b.insert(sp, frame, 0)
+}
+
+/// Faults unless the stack can be written at the lowest address of a new frame (SDM vol. 2, ENTER). A user program's is
+/// only read, which is as near as a fault gets without a write.
+fn probe(cx: &mut Lifter<'_>, ty: Type, distance: i32) {
+    let in_machine = cx.mode.in_machine();
+    let slot = slot(cx, ESP, distance, ty.bytes(), in_machine);
+    if in_machine {
+        let zero = cx.b.iconst(ty, 0);
+        cx.b.atomic(Op::Fetch, AtomicOp::Or, slot, zero);
+    } else {
+        cx.load_at(ty, slot);
+    }
 }
 
 /// `leave`.
 pub(super) fn leave(cx: &mut Lifter<'_>) {
     let ty = implicit_type(cx);
-    let bp = cx.b.get(EBP);
-    let saved = cx.b.addr(Addr::base(bp));
+    let saved = slot(cx, EBP, 0, ty.bytes(), false);
     let saved = cx.load_at(ty, saved);
+    let bp = cx.gpr_part(EBP, pointer_type(cx));
     let sp = cx.add_const(bp, i64::from(ty.bytes()));
-    cx.b.set(ESP, sp);
+    set_pointer(cx, sp);
     cx.set_gpr_part(EBP, saved);
 }

@@ -2,7 +2,7 @@
 //! pieces between which the region is left, so that signals stay responsive.
 
 use super::Lifter;
-use crate::decode::Mode;
+use super::segmentation::{Piece, is_unchecked, number};
 use crate::exception;
 use crate::helpers::{self, StringConfig};
 use crate::state::{DF, EAX, EDI, ESI};
@@ -11,8 +11,12 @@ use isamorph_ir::{Addr, Cond, HelperId, Op, RegId, Type, Value};
 
 /// Lifts a string instruction; those for ports are privileged.
 pub(super) fn lift(cx: &mut Lifter<'_>) -> bool {
-    let Some(ty) = element_type(cx.insn.mnemonic()) else {
-        cx.raise(exception::GP, 0);
+    let (m, in_machine) = (cx.insn.mnemonic(), cx.mode.in_machine());
+    let Some(ty) = element_type(m) else {
+        match port_element(m) {
+            Some((helper, ty)) if in_machine => in_pieces(cx, helper, ty, matches!(helper, helpers::REP_OUTS)),
+            _ => cx.raise(exception::GP, 0),
+        }
         return true;
     };
     let family = Family::of(cx.insn.code());
@@ -73,6 +77,20 @@ fn element_type(m: Mnemonic) -> Option<Type> {
     })
 }
 
+/// The helper and the element of a string instruction for ports.
+fn port_element(m: Mnemonic) -> Option<(HelperId, Type)> {
+    use Mnemonic as M;
+    Some(match m {
+        M::Insb => (helpers::REP_INS, Type::I8),
+        M::Insw => (helpers::REP_INS, Type::I16),
+        M::Insd => (helpers::REP_INS, Type::I32),
+        M::Outsb => (helpers::REP_OUTS, Type::I8),
+        M::Outsw => (helpers::REP_OUTS, Type::I16),
+        M::Outsd => (helpers::REP_OUTS, Type::I32),
+        _ => return None,
+    })
+}
+
 /// The width of the pointers and of the counter.
 fn pointer_type(cx: &Lifter<'_>) -> Type {
     use OpKind as K;
@@ -85,20 +103,21 @@ fn pointer_type(cx: &Lifter<'_>) -> Type {
     cx.insn.op_kinds().find_map(of).unwrap_or(cx.b.table().addr_type())
 }
 
-/// The address in an index register, with the base of a segment.
-fn pointer(cx: &mut Lifter<'_>, reg: RegId, segment: Register) -> u32 {
-    let seg = cx.segment_base(segment);
+/// The address in an index register, in a segment.
+fn pointer(cx: &mut Lifter<'_>, reg: RegId, piece: Piece) -> u32 {
     let part = cx.gpr_part(reg, pointer_type(cx));
     let base = cx.zext(part, cx.b.table().addr_type());
-    cx.b.addr(Addr { seg, ..Addr::base(base) })
+    let addr = cx.in_segment(piece, Addr::base(base));
+    cx.b.addr(addr)
 }
 
-fn source(cx: &mut Lifter<'_>) -> u32 {
-    pointer(cx, ESI, cx.insn.memory_segment())
+fn source(cx: &mut Lifter<'_>, ty: Type) -> u32 {
+    let segment = cx.insn.memory_segment();
+    pointer(cx, ESI, Piece { segment, bytes: ty.bytes(), write: false })
 }
 
-fn destination(cx: &mut Lifter<'_>) -> u32 {
-    pointer(cx, EDI, Register::ES)
+fn destination(cx: &mut Lifter<'_>, ty: Type, write: bool) -> u32 {
+    pointer(cx, EDI, Piece { segment: Register::ES, bytes: ty.bytes(), write })
 }
 
 /// Moves index registers by one element in the direction of DF.
@@ -120,8 +139,8 @@ fn advance(cx: &mut Lifter<'_>, ty: Type, regs: &[RegId]) {
 }
 
 fn movs(cx: &mut Lifter<'_>, ty: Type) {
-    let src = source(cx);
-    let dst = destination(cx);
+    let src = source(cx, ty);
+    let dst = destination(cx, ty, true);
     let v = cx.load_at(ty, src);
     cx.store_at(dst, v);
     advance(cx, ty, &[ESI, EDI]);
@@ -129,13 +148,13 @@ fn movs(cx: &mut Lifter<'_>, ty: Type) {
 
 fn stos(cx: &mut Lifter<'_>, ty: Type) {
     let v = cx.gpr_part(EAX, ty);
-    let dst = destination(cx);
+    let dst = destination(cx, ty, true);
     cx.store_at(dst, v);
     advance(cx, ty, &[EDI]);
 }
 
 fn lods(cx: &mut Lifter<'_>, ty: Type) {
-    let src = source(cx);
+    let src = source(cx, ty);
     let v = cx.load_at(ty, src);
     cx.set_gpr_part(EAX, v);
     advance(cx, ty, &[ESI]);
@@ -143,7 +162,7 @@ fn lods(cx: &mut Lifter<'_>, ty: Type) {
 
 fn scas(cx: &mut Lifter<'_>, ty: Type) {
     let acc = cx.gpr_part(EAX, ty);
-    let dst = destination(cx);
+    let dst = destination(cx, ty, false);
     let v = cx.load_at(ty, dst);
     let difference = cx.b.bin(Op::Sub, acc, v);
     advance(cx, ty, &[EDI]);
@@ -151,8 +170,8 @@ fn scas(cx: &mut Lifter<'_>, ty: Type) {
 }
 
 fn cmps(cx: &mut Lifter<'_>, ty: Type) {
-    let src = source(cx);
-    let dst = destination(cx);
+    let src = source(cx, ty);
+    let dst = destination(cx, ty, false);
     let a = cx.load_at(ty, src);
     let b = cx.load_at(ty, dst);
     let difference = cx.b.bin(Op::Sub, a, b);
@@ -163,10 +182,11 @@ fn cmps(cx: &mut Lifter<'_>, ty: Type) {
 /// The helper for a copy or fill with flat segments and addresses of full width, which runs to its end.
 fn plain_helper(cx: &mut Lifter<'_>, family: Family, ty: Type) -> Option<HelperId> {
     let is_based = matches!(cx.insn.memory_segment(), Register::FS | Register::GS);
-    if pointer_type(cx) != cx.b.table().addr_type() || is_based && matches!(family, Family::Movs) {
+    let in_machine = cx.mode.in_machine();
+    if in_machine || pointer_type(cx) != cx.b.table().addr_type() || is_based && matches!(family, Family::Movs) {
         return None;
     }
-    let by_mode = |narrow, wide| Some(if cx.mode == Mode::Long { wide } else { narrow });
+    let by_mode = |narrow, wide| Some(if cx.mode.is_long() { wide } else { narrow });
     match (family, ty) {
         (Family::Movs, Type::I8) => by_mode(helpers::COPY_8, helpers::LONG_COPY_8),
         (Family::Movs, Type::I16) => by_mode(helpers::COPY_16, helpers::LONG_COPY_16),
@@ -186,19 +206,32 @@ fn repeated(cx: &mut Lifter<'_>, family: Family, ty: Type) {
         cx.call(helper, Type::I32, &[]);
         return;
     }
+    in_pieces(cx, family.helper(), ty, !matches!(family, Family::Stos | Family::Scas));
+}
+
+/// Calls a helper again and again until it is done.
+fn in_pieces(cx: &mut Lifter<'_>, helper: HelperId, ty: Type, has_source: bool) {
+    let segment = if has_source { cx.insn.memory_segment() } else { Register::ES };
+    let unchecked = [segment, Register::ES].iter().all(|s| is_unchecked(cx.mode, *s, false));
+    let once = !cx.insn.has_rep_prefix() && !cx.insn.has_repne_prefix();
     let config = StringConfig {
         bytes: ty.bytes(),
         address_bytes: pointer_type(cx).bytes(),
-        mode: cx.mode,
+        long: cx.mode.is_long(),
         while_equal: !cx.insn.has_repne_prefix(),
+        source: number(segment).into(),
+        checked: !unchecked,
+        stepped: cx.mode.steps(),
+        once,
     };
     let config = cx.b.iconst(Type::I32, u64::from(config.pack()));
-    let seg = match cx.insn.memory_segment() {
-        _ if matches!(family, Family::Stos | Family::Scas) => Value::NONE,
-        segment => cx.segment_base(segment),
-    };
-    let seg = if seg.is_none() { cx.b.iconst(cx.b.table().addr_type(), 0) } else { seg };
-    let more = cx.call(family.helper(), Type::I32, &[config, seg]);
-    let flags = cx.test_zero(more);
-    cx.repeat_if(Cond::Ne, flags);
+    let bases = [segment, Register::ES].map(|segment| match cx.segment_base(segment) {
+        Value::NONE => cx.b.iconst(cx.b.table().addr_type(), 0),
+        base => base,
+    });
+    let more = cx.call(helper, Type::I32, &[config, bases[0], bases[1]]);
+    if !once {
+        let flags = cx.test_zero(more);
+        cx.repeat_if(Cond::Ne, flags);
+    }
 }

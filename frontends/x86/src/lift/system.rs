@@ -1,7 +1,6 @@
 //! Interrupts, flag control, processor identification, hints, and what user code may not do.
 
 use super::{Lifter, stack};
-use crate::decode::Mode;
 use crate::state::{self, DF, EAX, ECX, EDX};
 use crate::{exception, helpers, syscall};
 use iced_x86::Mnemonic;
@@ -22,8 +21,8 @@ pub(super) fn lift(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Into => into(cx),
         M::Bound => bound(cx),
         M::Ud0 | M::Ud1 | M::Ud2 | M::Sysenter => cx.raise(exception::UD, 0),
-        M::Syscall if cx.mode == Mode::Long => system_call(cx),
-        M::Syscall | M::Sysret | M::Sysexit if cx.mode != Mode::Long => cx.raise(exception::UD, 0),
+        M::Syscall if cx.mode.is_long() => system_call(cx),
+        M::Syscall | M::Sysret | M::Sysexit if !cx.mode.is_long() => cx.raise(exception::UD, 0),
         M::Mfence => cx.b.fence(),
         M::Clflush | M::Clflushopt | M::Clwb => touch(cx),
         M::Cpuid => cpuid(cx),
@@ -291,6 +290,7 @@ fn arpl(cx: &mut Lifter<'_>) {
     let raised = cx.b.bin(Op::Or, rest, src_level);
     let new = cx.b.select(Cond::B, below, raised, dst);
     if cx.is_mem(0) {
+        cx.check_write_if(Cond::B, below);
         store_if(cx, Cond::B, below, new);
     } else if let Some(place) = super::operand::gpr(cx.insn.op0_register()) {
         cx.set_gpr_part(place.reg, new);

@@ -1,0 +1,157 @@
+//! The program that brings a kernel into memory and enters it: `loader.S`, with its parameters filled in.
+//!
+//! With firmware it is an expansion ROM that the firmware boots from; it fetches the parts of the kernel from fw_cfg.
+//! Without, it is the firmware: everything is in memory already.
+
+use super::{Map, Plan, Start};
+
+/// Bytes of the program with its parameters.
+pub(crate) const SIZE: usize = 1024;
+
+/// Where parameters are, from the start of the program.
+mod at {
+    pub(super) const LENGTH: usize = 2;
+    pub(super) const CHECKSUM: usize = SIZE - 1;
+    pub(super) const PNP: usize = 0x1c;
+    pub(super) const PNP_CHECKSUM: usize = PNP + 9;
+    pub(super) const ENTRY: u16 = 0x60;
+    pub(super) const IS_PROTECTED: usize = 0x180;
+    pub(super) const MAP: usize = 0x182;
+    pub(super) const REAL_SP: usize = 0x18c;
+    pub(super) const START: usize = 0x194;
+    pub(super) const TRANSFERS: usize = 0x1c0;
+    use super::SIZE;
+}
+
+/// fw_cfg's DMA command: select an item and read it (QEMU, docs/specs/fw_cfg.rst).
+const SELECT_AND_READ: u32 = 8 | 2;
+
+/// The program, `loader.S` as assembled.
+// tidy: flat
+const PROGRAM: &[u8] = &[
+    0x55, 0xaa, 0x02, 0xcb, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1c, 0x00, 0x24, 0x50, 0x6e, 0x50, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x3c, 0x00, 0x45, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x60, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x49, 0x73, 0x61, 0x6d, 0x6f, 0x72, 0x70, 0x68, 0x00, 0x4c, 0x69, 0x6e, 0x75, 0x78, 0x20, 0x6c,
+    0x6f, 0x61, 0x64, 0x65, 0x72, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0xfa, 0xfc, 0x31, 0xc0, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00, 0x60, 0x0e, 0x1f, 0x31, 0xf6, 0xbf, 0x00, 0x60,
+    0xb9, 0x00, 0x01, 0x66, 0xf3, 0xa5, 0xea, 0x7d, 0x60, 0x00, 0x00, 0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0xc0, 0x61, 0x66,
+    0x83, 0x3c, 0x00, 0x74, 0x22, 0x66, 0x31, 0xc0, 0xba, 0x14, 0x05, 0x66, 0xef, 0x66, 0x0f, 0xb7, 0xc6, 0x66, 0x0f,
+    0xc8, 0xba, 0x18, 0x05, 0x66, 0xef, 0x66, 0xf7, 0x04, 0xff, 0xff, 0xff, 0xfe, 0x75, 0xf7, 0x83, 0xc6, 0x10, 0xeb,
+    0xd8, 0x8b, 0x3e, 0x82, 0x61, 0x85, 0xff, 0x74, 0x32, 0x66, 0x31, 0xdb, 0x03, 0x3e, 0x84, 0x61, 0x66, 0xb8, 0x20,
+    0xe8, 0x00, 0x00, 0x66, 0xba, 0x50, 0x41, 0x4d, 0x53, 0x66, 0xb9, 0x14, 0x00, 0x00, 0x00, 0xcd, 0x15, 0x72, 0x15,
+    0x83, 0xc7, 0x14, 0x03, 0x3e, 0x86, 0x61, 0x8b, 0x36, 0x88, 0x61, 0xa1, 0x8a, 0x61, 0x01, 0x04, 0x66, 0x85, 0xdb,
+    0x75, 0xd1, 0xfa, 0x80, 0x3e, 0x80, 0x61, 0x00, 0x75, 0x1b, 0xa1, 0x92, 0x61, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xe0,
+    0x8e, 0xe8, 0x2e, 0x8b, 0x1e, 0x8c, 0x61, 0x8e, 0xd0, 0x66, 0x0f, 0xb7, 0xe3, 0x2e, 0xff, 0x2e, 0x8e, 0x61, 0x66,
+    0x0f, 0x01, 0x16, 0x70, 0x61, 0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0, 0x66, 0xea, 0x1f, 0x61, 0x00, 0x00,
+    0x10, 0x00, 0x66, 0xb8, 0x18, 0x00, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xe0, 0x8e, 0xe8, 0x8e, 0xd0, 0xbc, 0x00, 0x60,
+    0x00, 0x00, 0xa1, 0x94, 0x61, 0x00, 0x00, 0x8b, 0x1d, 0x98, 0x61, 0x00, 0x00, 0x8b, 0x35, 0x9c, 0x61, 0x00, 0x00,
+    0x31, 0xed, 0x31, 0xff, 0xff, 0x25, 0xa0, 0x61, 0x00, 0x00, 0x8d, 0x76, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0x00, 0x9b, 0xcf, 0x00, 0xff,
+    0xff, 0x00, 0x00, 0x00, 0x93, 0xcf, 0x00, 0x1f, 0x00, 0x50, 0x61, 0x00, 0x00,
+];
+
+/// Something that is fetched from fw_cfg: the item, where it goes, its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub item: u16,
+    pub addr: u32,
+    pub len: u32,
+}
+
+/// The program that makes those transfers and then starts as planned.
+fn program(plan: &Plan, transfers: &[Transfer]) -> Vec<u8> {
+    let mut rom = PROGRAM.to_vec();
+    rom.resize(SIZE, 0);
+    let mut put = |at: usize, bytes: &[u8]| rom[at..at + bytes.len()].copy_from_slice(bytes);
+    match plan.start {
+        Start::Real { segment, sp } => {
+            let words = [sp, 0, segment + 0x20, segment];
+            words.iter().enumerate().for_each(|(i, word)| put(at::REAL_SP + 2 * i, &word.to_le_bytes()));
+        }
+        Start::Protected { entry, eax, ebx, esi } => {
+            put(at::IS_PROTECTED, &[1]);
+            let words = [eax, ebx, esi, entry];
+            words.iter().enumerate().for_each(|(i, word)| put(at::START + 4 * i, &word.to_le_bytes()));
+        }
+    }
+    if let Some(Map { at, before, after, count_at, unit }) = plan.map {
+        let words = [at, before, after, count_at, unit];
+        words.iter().enumerate().for_each(|(i, word)| put(at::MAP + 2 * i, &word.to_le_bytes()));
+    }
+    for (i, Transfer { item, addr, len }) in transfers.iter().enumerate() {
+        // Control, length, 64-bit address, all big-endian; the table ends with a command of 0.
+        let control = u32::from(*item) << 16 | SELECT_AND_READ;
+        let words = [control, *len, 0, *addr];
+        words.iter().enumerate().for_each(|(j, word)| put(at::TRANSFERS + 16 * i + 4 * j, &word.to_be_bytes()));
+    }
+    rom
+}
+
+fn complement(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte))
+}
+
+/// An expansion ROM that fetches a kernel and starts it when the firmware boots from it.
+pub(crate) fn expansion_rom(plan: &Plan, transfers: &[Transfer]) -> Vec<u8> {
+    let mut rom = program(plan, transfers);
+    debug_assert_eq!(usize::from(rom[at::LENGTH]) * 512, SIZE, "the header says how long it is");
+    rom[at::PNP_CHECKSUM] = complement(&rom[at::PNP..at::PNP + 32]);
+    rom[at::CHECKSUM] = complement(&rom);
+    rom
+}
+
+/// Firmware that starts a kernel that is in memory already: the last 64 KiB below 1 MiB and below 4 GiB.
+pub(crate) fn firmware(plan: &Plan) -> Vec<u8> {
+    let mut rom = program(plan, &[]);
+    rom.resize(0x1_0000, 0);
+    // The reset vector: a far jump to the program.
+    let [low, high] = at::ENTRY.to_le_bytes();
+    rom[0xfff0..0xfff5].copy_from_slice(&[0xea, low, high, 0x00, 0xf0]);
+    rom
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const PLAN: Plan = Plan { blobs: Vec::new(), start: Start::Real { segment: 0x1000, sp: 0x8000 }, map: None };
+
+    #[test]
+    fn the_bytes_are_those_of_the_source() {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/boot/loader.S");
+        let dir = std::env::temp_dir().join(format!("isamorph-loader-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let [object, binary] = ["loader.o", "loader.bin"].map(|name| dir.join(name));
+        let runs = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+        let made = runs(Command::new("as").args(["--32", source, "-o"]).arg(&object))
+            && runs(
+                Command::new("ld")
+                    .args(["-melf_i386", "-Ttext", "0x6000", "--oformat", "binary", "-o"])
+                    .args([&binary, &object]),
+            );
+        if made {
+            let assembled = std::fs::read(&binary).unwrap();
+            assert_eq!(&assembled[..PROGRAM.len()], PROGRAM);
+            assert!(assembled.len() == SIZE && assembled[PROGRAM.len()..].iter().all(|byte| *byte == 0));
+        } else {
+            eprintln!("skipped: the loader is not assembled, there is no assembler");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn firmware_finds_it() {
+        let transfers = [Transfer { item: 0x18, addr: 0x1_0000, len: 0x1234 }];
+        let rom = expansion_rom(&PLAN, &transfers);
+        assert_eq!((&rom[..3], rom.len()), (&[0x55, 0xaa, 2][..], SIZE));
+        assert_eq!(complement(&rom), 0);
+        assert_eq!(complement(&rom[at::PNP..at::PNP + 32]), 0);
+        assert_eq!(
+            &rom[at::TRANSFERS..at::TRANSFERS + 20],
+            [0, 0x18, 0, 10, 0, 0, 0x12, 0x34, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(firmware(&PLAN)[0xfff0], 0xea);
+    }
+}

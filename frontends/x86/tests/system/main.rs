@@ -1,0 +1,10 @@
+//! The system architecture: page walks, gates, privilege, tasks, modes. Each test sets up memory as an operating system
+//! would, and runs a few instructions.
+
+mod gates;
+mod long;
+mod modes;
+mod registers;
+mod rig;
+mod tasks;
+mod walks;
