@@ -79,15 +79,10 @@ pub struct Backend {
     pins: Pins,
 }
 
-pub(crate) fn toggle(bit: u32) -> bool {
-    static T: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *T.get_or_init(|| std::env::var("XTOGGLE").ok().and_then(|v| v.parse().ok()).unwrap_or(0)) & bit != 0
-}
-
 impl Backend {
     /// A back end for a guest's registers and helpers.
     pub fn new(table: &'static RegTable, helpers: &'static [Helper], config: Config) -> Self {
-        Backend { table, helpers, config: Config { precise: config.precise || toggle(4), ..config }, host: features(), pins: Pins::new(table) }
+        Backend { table, helpers, config, host: features(), pins: Pins::new(table) }
     }
     /// The same for a host without instruction set extensions: what has no instruction there is computed out of line.
     pub fn without_extensions(mut self) -> Self {

@@ -66,10 +66,6 @@ pub trait BackEnd: Send + Sync {
     fn is_open(&self) -> bool;
     /// What it is, as monitors show it.
     fn describe(&self) -> String;
-    /// Whether other front ends use it too; [`Event::Focused`] tells which one the user looks at.
-    fn is_shared(&self) -> bool {
-        false
-    }
     /// Waits a little until everything is written; before the process ends.
     fn flush(&self) {}
 }

@@ -298,9 +298,6 @@ impl BackEnd for Port {
     fn is_open(&self) -> bool {
         self.mux.upgrade().is_some_and(|mux| mux.below.is_open())
     }
-    fn is_shared(&self) -> bool {
-        true
-    }
     fn describe(&self) -> String {
         self.mux.upgrade().map_or_else(|| "mux".to_owned(), |mux| mux.below.describe())
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// How long a transfer waits for a device. Two devices that transfer to each other at the same time would wait for ever;
-/// any other wait is over long before.
+/// How long a transfer waits for a device. Two devices that transfer to each other at the same time would wait for
+/// ever; any other wait is over long before.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -46,8 +46,8 @@ impl<T> Exclusive<T> {
     /// Waits for other threads and enters.
     ///
     /// # Errors
-    /// This thread has entered already: the device's own transfer leads back to it. Or a transfer leads to a device that
-    /// does not answer, because it waits for the device that makes the transfer.
+    /// This thread has entered already: the device's own transfer leads back to it. Or a transfer leads to a device
+    /// that does not answer, because it waits for the device that makes the transfer.
     pub fn enter(&self) -> Result<Guard<'_, T>, IoError> {
         // Only this thread ever stores its own mark, so that seeing it is never a race.
         if self.owner.load(Ordering::Relaxed) == this_thread() {

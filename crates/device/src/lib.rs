@@ -10,7 +10,8 @@
 //! A device may hold its own lock while it drives lines, arms timers and transfers memory. Lines lead from devices to
 //! interrupt controllers to processors and never back, so that the locks on the way are always taken in that order. A
 //! transfer may lead back to the device that makes it: then [`Exclusive::enter`] finds the lock taken by its own
-//! thread, and the access is refused. A timer's callback runs on a thread of the machine with no lock held.
+//! thread, and the access is refused. It is refused too, after a while, if it leads to a device that waits for the one
+//! that makes it. A timer's callback runs on a thread of the machine with no lock held.
 
 mod clock;
 mod dma;

@@ -2,12 +2,13 @@
 
 mod machine;
 
-use isamorph_guest::Limits;
+use isamorph_guest::{Limits, SystemGuest};
 use isamorph_ir::{ExitKind, RegId, Trap};
 use isamorph_x86::exception;
 use isamorph_x86::state::{
-    DF, DS_BASE, EAX, EBP, EBX, ECX, EDI, EDX, ES_LIMIT, ESI, ESP, SHADOW, SS_BASE, eflag, eflags,
+    DF, DS_BASE, EAX, EBP, EBX, ECX, EDI, EDX, ES_LIMIT, ESI, ESP, SHADOW, SS_BASE, eflag, eflags, word,
 };
+use isamorph_x86::system::{Machine as Processors, Topology};
 use machine::{Machine, RAM, Stop, TF};
 
 const HLT: u8 = 0xf4;
@@ -321,13 +322,26 @@ fn interrupt_flag_ends_regions_only_when_it_is_set() {
     assert_eq!(eflags(&m.cpu) & !0xd5, 0x3002);
 }
 
+/// With the trap flag every instruction leaves a trap for the next one, repeated string instructions at each element;
+/// a load of SS puts it off, and an interrupt's handler begins without.
 #[test]
 fn single_steps() {
-    let mut m = real(&[0x40, 0x40]);
-    m.set_flags(TF);
-    assert_eq!(m.lift().insns.len(), 1);
-    m.region();
-    assert_eq!((m.get(EAX), m.ip()), (1, 0x101));
+    let processors = Processors::new("max", 64, Topology::flat(1)).unwrap();
+    let trap = |m: &mut Machine| {
+        let pending = processors.wake(&m.cpu).trap.is_some();
+        word::PENDING_DEBUG.set(&mut m.cpu, 0);
+        pending
+    };
+    // inc ax; rep stosb; mov ss,bx; jmp +0; int 0x20
+    let mut m = real(&[0x40, 0xf3, 0xaa, 0x8e, 0xd3, 0xeb, 0x00, 0xcd, 0x20]);
+    word::IDTR_LIMIT.set(&mut m.cpu, 0x3ff);
+    m.set_flags(TF).set(ECX, 2).set(ESP, 0x100).store(0x80, &[0x34, 0x12, 0, 0]);
+    for (ip, pending) in [(0x101, true), (0x101, true), (0x103, true), (0x105, false), (0x107, true), (0x1234, false)] {
+        assert_eq!(m.lift().insns.len(), 1);
+        m.region();
+        assert_eq!((m.cpu.pc() & 0xffff, trap(&mut m)), (ip, pending));
+    }
+    assert_eq!((m.get(EAX), m.get(EDI), eflags(&m.cpu) & TF), (1, 2, 0));
 }
 
 #[test]

@@ -180,7 +180,6 @@ impl Emitter<'_> {
             }
             ExitKind::Return { target } => {
                 self.target_to_pc(target);
-                if crate::toggle(2) { self.jump_looked_up(); return; }
                 self.asm.u8(0xc3);
             }
             ExitKind::Indirect { target } => {
@@ -302,7 +301,7 @@ impl Emitter<'_> {
     /// the page may reach into the next one.
     fn is_linkable(&self, pc: u64) -> bool {
         const PAGE: u64 = 1 << isamorph_tlb::PAGE_SHIFT;
-        !self.translates() || !crate::toggle(1) && (pc ^ self.region.pc) < PAGE && pc % PAGE <= PAGE - LONGEST
+        !self.translates() || (pc ^ self.region.pc) < PAGE && pc % PAGE <= PAGE - LONGEST
     }
 
     /// A linkable jump or call: `opcode` and a displacement that leads to a stub until it is linked.

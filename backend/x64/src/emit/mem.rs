@@ -2,10 +2,10 @@
 
 use super::int::Source;
 use super::{Access, Emitter};
-use crate::{GuestMemory, Unsupported};
 use crate::analysis::is_shift;
 use crate::asm::{Mem, NO_REG, Opcode, Rm};
 use crate::pins::VEC;
+use crate::{GuestMemory, Unsupported};
 use isamorph_ir::{Addr, Inst, Op, Type, Value};
 
 impl Emitter<'_> {

@@ -30,8 +30,8 @@ use crate::pins::Pins;
 use crate::{Backend, Unsupported};
 use alloc::{Borrowed, HOME};
 use isamorph_code::{Compiled, FaultPoint, Recipe, Reloc, Thunk};
-pub use probe::Access;
 use isamorph_ir::{Cond, Effects, Op, Region, Type, Value};
+pub use probe::Access;
 
 /// Where a value is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

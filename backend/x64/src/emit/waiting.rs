@@ -36,12 +36,6 @@ impl Emitter<'_> {
             return;
         }
         let slot = self.new_slot(1);
-        if crate::toggle(16) {
-            self.asm.u8(0x9c);
-            self.asm.op(Opcode::one(0x8f), 4, 0, Rm::Mem(self.slot_mem(slot)));
-            self.flag_locs[root as usize] = FlagsLoc::Slot(slot);
-            return;
-        }
         self.flag_locs[root as usize] = match self.sole_condition(root) {
             Some(cond) => {
                 self.asm.op(Opcode::two(0x90 | cond as u8), 1, 0, Rm::Mem(self.slot_mem(slot)));

@@ -89,13 +89,7 @@ impl Paged {
         entry.write.store(if page.writable { page.addr } else { NONE }, Ordering::Relaxed);
     }
 
-    fn with<R>(
-        &self,
-        addr: u64,
-        bytes: usize,
-        write: bool,
-        f: impl FnOnce(&mut [u8]) -> R,
-    ) -> Result<R, MemFault> {
+    fn with<R>(&self, addr: u64, bytes: usize, write: bool, f: impl FnOnce(&mut [u8]) -> R) -> Result<R, MemFault> {
         self.check(addr, bytes as u64, write)?;
         let mut pages = self.pages.borrow_mut();
         let page = pages.iter_mut().find(|page| page.addr == addr & !(PAGE - 1)).expect("checked");

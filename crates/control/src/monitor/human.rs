@@ -68,9 +68,7 @@ impl Worker {
                 Arrival::Bytes(bytes) => bytes.into_iter().for_each(|byte| self.byte(byte)),
                 Arrival::Event(Event::Opened) => {
                     self.greeted = false;
-                    if !self.back.is_shared() {
-                        self.greet();
-                    }
+                    self.greet();
                 }
                 Arrival::Event(Event::Focused) => self.greet(),
                 Arrival::Event(_) => {}

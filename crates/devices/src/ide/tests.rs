@@ -214,8 +214,8 @@ fn several_sectors_come_with_one_interrupt() {
     let rig = Rig::with_disk();
     rig.start(0xc6, 0, 8);
     assert_eq!(rig.wait_interrupt(), 0x50);
-    rig.start(0xc4, 100, 20);
     let before = rig.line.edges();
+    rig.start(0xc4, 100, 20);
     for (first, count) in [(100, 8), (108, 8), (116, 4)] {
         rig.wait_interrupt();
         assert_eq!(rig.take(count * 512), (0..count as u64).flat_map(|i| sector(first + i)).collect::<Vec<_>>());

@@ -18,7 +18,6 @@ impl Term {
 #[derive(Clone, Copy)]
 pub(crate) enum Space {
     Memory = 0,
-    Io = 1,
     PciConfig = 2,
 }
 

@@ -211,6 +211,10 @@ impl<'c> Cpu<'c> {
     pub(super) fn system_write(&self, addr: u64, bytes: usize, value: u64) -> Result<(), Trap> {
         Ok(self.sys.write_privileged(self.wrap(addr), &value.to_le_bytes()[..bytes])?)
     }
+    /// A register that holds an address, as far as the code that runs has it.
+    pub(super) fn pointer(&self, reg: RegId) -> u64 {
+        self.get(reg) & if self.code64() { u64::MAX } else { mask(4) }
+    }
     /// Linear addresses have 32 bits outside of long mode.
     pub(super) fn wrap(&self, addr: u64) -> u64 {
         if self.long_active() { addr } else { addr & mask(4) }

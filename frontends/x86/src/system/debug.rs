@@ -70,7 +70,7 @@ impl Cpu<'_> {
                 // Lengths 1, 2, 8, 4 have codes 0 to 3.
                 let length = [1, 2, 8, 4][length as usize];
                 let start = word::DR0.at(n).get(self.state) & !(length - 1);
-                if first < start + length && start <= last {
+                if first < start.saturating_add(length) && start <= last {
                     self.pend_debug(1 << n);
                 }
             }

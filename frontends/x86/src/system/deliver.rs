@@ -1,13 +1,18 @@
 //! Interrupts and exceptions (SDM vol. 3, chapter 6).
 
-use super::cpu::{Cpu, canonical, gp, mask, np, ts};
+use super::cpu::{Cpu, Rights, canonical, gp, np, ts};
 use super::descriptor::{Descriptor, Segment, kind, number};
 use super::stack::Stack;
 use super::task::{self, Cause};
+use crate::decode::{MAX_LEN, uses_stack_segment};
 use crate::exception;
+use crate::mode::Mode;
 use crate::state::{EFLAGS_REST, ESP, SHADOW, eflag, rights, word};
 use isamorph_guest::Delivered;
 use isamorph_ir::{FaultCause, FloatUnit, Trap};
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
 
 /// Where an interruption comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +109,18 @@ fn combine(first: Option<u32>, second: u32) -> Option<u32> {
 impl Cpu<'_> {
     /// Delivers an exception at the program counter, and those that come of it.
     pub(super) fn raise(&mut self, trap: Trap) -> Delivered {
+        let trap = if self.misses_stack(trap) { super::cpu::ss(0) } else { trap };
         self.raise_after(None, trap)
+    }
+    /// Whether it is an address that is none, which raises #GP, but #SS where the stack segment is meant; memory does
+    /// not know the segment, so the instruction is asked.
+    fn misses_stack(&self, trap: Trap) -> bool {
+        let Trap::Memory(fault) = trap else { return false };
+        let (pc, mut bytes) = (self.state.pc(), [0; MAX_LEN]);
+        let in_page = (PAGE - pc as usize % PAGE).min(MAX_LEN);
+        matches!(fault.cause, FaultCause::Guest { code: exception::GP, .. })
+            && [MAX_LEN, in_page].iter().any(|len| self.read(Rights::System, pc, &mut bytes[..*len]).is_ok())
+            && uses_stack_segment(Mode::of(self.state), &bytes)
     }
     /// The same, for an exception that comes of delivering something else.
     fn raise_after(&mut self, mut first: Option<u32>, mut trap: Trap) -> Delivered {
@@ -174,7 +190,7 @@ impl Cpu<'_> {
         if offset + 3 > word::IDTR_LIMIT.get(self.state) {
             return Err(idt(what));
         }
-        let entry = self.system_read(word::IDTR_BASE.get(self.state) + offset, 4)?;
+        let entry = self.system_read(word::IDTR_BASE.get(self.state).wrapping_add(offset), 4)?;
         let mut stack = Stack::current(self);
         for value in [self.eflags(), self.segment(number::CS).selector, what.eip] {
             stack.push(self, 2, value)?;
@@ -291,9 +307,9 @@ impl Cpu<'_> {
         if offset + size + 1 > word::TR_LIMIT.get(self.state) {
             return Err(ts(selector));
         }
-        let addr = word::TR_BASE.get(self.state) + offset;
+        let addr = word::TR_BASE.get(self.state).wrapping_add(offset);
         let pointer = self.system_read(addr, size as usize)?;
-        let stack = self.system_read(addr + size, 2)?;
+        let stack = self.system_read(addr.wrapping_add(size), 2)?;
         if stack & 0xfffc == 0 {
             return Err(ts(0));
         }
@@ -302,7 +318,7 @@ impl Cpu<'_> {
     /// SDM vol. 3, 6.14: gates of 16 bytes.
     fn interrupt_long(&mut self, what: &Interruption) -> Result<(), Trap> {
         let (addr, gate, kind) = self.interrupt_gate(what, 16, &[kind::INTERRUPT_GATE32, kind::TRAP_GATE32])?;
-        let high = self.system_read(addr + 8, 4)?;
+        let high = self.system_read(addr.wrapping_add(8), 4)?;
         let target = gate.gate_offset(true) | high << 32;
         let mut code = self.handler_code(gate)?;
         if !code.has(rights::LONG) || code.has(rights::BIG) {
@@ -316,7 +332,7 @@ impl Cpu<'_> {
         } else if inward {
             self.long_stack(4 + 8 * u64::from(level))?
         } else {
-            self.get(ESP) & if self.code64() { u64::MAX } else { mask(4) }
+            self.pointer(ESP)
         };
         if !canonical(target) {
             return Err(gp(0));
@@ -327,7 +343,7 @@ impl Cpu<'_> {
         if level == 3 {
             stack = stack.of_program();
         }
-        let frame = [old.selector, self.get(ESP), what.image(self), self.segment(number::CS).selector, what.eip];
+        let frame = [old.selector, self.pointer(ESP), what.image(self), self.segment(number::CS).selector, what.eip];
         for value in frame {
             stack.push(self, 8, value)?;
         }

@@ -200,7 +200,7 @@ impl Cpu<'_> {
         if !descriptor.has(rights::ACCESSED) && selector & 0xfffc != 0 {
             descriptor.high |= rights::ACCESSED;
             if let Some(addr) = self.entry(selector, 8) {
-                self.system_write(addr + 5, 1, (descriptor.high >> 8).into())?;
+                self.system_write(addr.wrapping_add(5), 1, (descriptor.high >> 8).into())?;
             }
         }
         Ok(())

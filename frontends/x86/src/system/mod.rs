@@ -66,7 +66,8 @@ impl Topology {
     pub fn apic_id(self, index: u32) -> u32 {
         let (threads, cores) = (u32::from(self.threads.max(1)), u32::from(self.cores.max(1)));
         let (thread, core, package) = (index % threads, index / threads % cores, index / threads / cores);
-        thread | core << self.thread_bits() | package << self.package_shift()
+        // More processors than 32 bits can number are not told apart.
+        thread | core << self.thread_bits() | package.checked_shl(self.package_shift()).unwrap_or(0)
     }
     /// Threads of a package.
     pub(crate) fn package_threads(self) -> u32 {
@@ -236,7 +237,7 @@ pub fn check_segment(state: &CpuState, number: u32, offset: u64, bytes: u32, wri
             return Err(refused);
         }
     }
-    let last = offset + u64::from(bytes.max(1)) - 1;
+    let last = offset.saturating_add(u64::from(bytes.max(1)) - 1);
     let inside = if !code && attr & rights::DOWN != 0 {
         offset > limit && last <= if attr & rights::BIG != 0 { cpu::mask(4) } else { 0xffff }
     } else {

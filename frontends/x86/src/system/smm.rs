@@ -138,11 +138,12 @@ impl Cpu<'_> {
     }
     fn saved(&self, offset: u64, bytes: usize) -> u64 {
         let mut raw = [0; 8];
-        self.sys.read_physical(word::SMBASE.get(self.state) + ENTRY + offset, &mut raw[..bytes]);
+        self.sys.read_physical(word::SMBASE.get(self.state).wrapping_add(ENTRY + offset), &mut raw[..bytes]);
         u64::from_le_bytes(raw)
     }
     fn save(&self, offset: u64, bytes: usize, value: u64) {
-        self.sys.write_physical(word::SMBASE.get(self.state) + ENTRY + offset, &value.to_le_bytes()[..bytes]);
+        self.sys
+            .write_physical(word::SMBASE.get(self.state).wrapping_add(ENTRY + offset), &value.to_le_bytes()[..bytes]);
     }
     /// The segment registers, LDTR and TR.
     fn system_segment(&self, n: u16) -> Segment {

@@ -80,7 +80,7 @@ fn system_descriptor(cpu: &Cpu<'_>, selector: u64, refuse: fn(u64) -> Trap) -> R
     }
     let addr = cpu.entry(selector, if long { 16 } else { 8 }).ok_or(refuse(selector))?;
     let d = cpu.read_descriptor(addr)?;
-    let upper = if long { cpu.system_read(addr + 8, 4)? << 32 } else { 0 };
+    let upper = if long { cpu.system_read(addr.wrapping_add(8), 4)? << 32 } else { 0 };
     Ok((addr, d, d.base() | upper))
 }
 

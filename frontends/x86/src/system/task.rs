@@ -159,7 +159,7 @@ fn find(cpu: &Cpu<'_>, selector: u64, cause: Cause) -> Result<(u64, Descriptor, 
 pub(super) fn set_busy(cpu: &Cpu<'_>, addr: u64, busy: bool) -> Result<(), Trap> {
     let high = cpu.read_descriptor(addr)?.high;
     let high = if busy { high | BUSY } else { high & !BUSY };
-    cpu.system_write(addr + 5, 1, (high >> 8).into())
+    cpu.system_write(addr.wrapping_add(5), 1, (high >> 8).into())
 }
 
 /// Saves the current task.
@@ -168,14 +168,14 @@ fn save(cpu: &Cpu<'_>, cause: Cause, next: u64) -> Result<(), Trap> {
     let base = word::TR_BASE.get(cpu.state);
     let size = layout.word as usize;
     let nested = if cause == Cause::Return { u64::from(eflag::NT) } else { 0 };
-    cpu.system_write(base + layout.eip, size, next)?;
-    cpu.system_write(base + layout.eflags, size, cpu.eflags() & !nested)?;
+    let at = |offset: u64| base.wrapping_add(offset);
+    cpu.system_write(at(layout.eip), size, next)?;
+    cpu.system_write(at(layout.eflags), size, cpu.eflags() & !nested)?;
     for n in 0..8 {
-        cpu.system_write(base + layout.registers + layout.word * u64::from(n), size, cpu.get(RegId(EAX.0 + n)))?;
+        cpu.system_write(at(layout.registers + layout.word * u64::from(n)), size, cpu.get(RegId(EAX.0 + n)))?;
     }
     for n in 0..layout.segment_count {
-        let at = base + layout.segments + layout.word * u64::from(n);
-        cpu.system_write(at, 2, cpu.get(RegId(ES.0 + n)))?;
+        cpu.system_write(at(layout.segments + layout.word * u64::from(n)), 2, cpu.get(RegId(ES.0 + n)))?;
     }
     Ok(())
 }

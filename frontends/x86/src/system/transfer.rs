@@ -117,7 +117,7 @@ impl Cpu<'_> {
         let mut eip = gate.gate_offset(size != 2);
         if size == 8 {
             let addr = self.entry(far.selector, 16).ok_or(gp(far.selector))?;
-            let upper = self.read_descriptor(addr + 8)?;
+            let upper = self.read_descriptor(addr.wrapping_add(8))?;
             if upper.high >> 8 & 0x1f != 0 {
                 return Err(gp(far.selector));
             }
@@ -167,7 +167,7 @@ impl Cpu<'_> {
         };
         let mut stack = Stack::inner(size == 8, segment, pointer);
         stack.push(self, size, self.segment(number::SS).selector)?;
-        stack.push(self, size, self.get(ESP))?;
+        stack.push(self, size, self.pointer(ESP))?;
         let parameters = if size == 8 { 0 } else { u64::from(gate.high & 31) };
         for n in (0..parameters).rev() {
             let value = old.peek(self, n * size, size)?;

@@ -2,6 +2,7 @@
 //! would, and runs a few instructions.
 
 mod gates;
+mod hostile;
 mod long;
 mod modes;
 mod registers;
