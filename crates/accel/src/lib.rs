@@ -63,7 +63,8 @@ pub enum Left {
 pub trait Processor {
     /// Runs until something needs the caller.
     fn run(&mut self) -> Left;
-    /// Runs one instruction, breakpoint or not; nothing if nothing stopped it.
+    /// Runs one instruction, breakpoint or not, whether or not [`Signals::ATTENTION`] is pending; nothing if nothing
+    /// stopped it.
     fn step(&mut self) -> Option<Left>;
     /// The state, complete.
     fn state(&mut self) -> &CpuState;

@@ -3,7 +3,7 @@
 use crate::{BlockError, host};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -60,7 +60,10 @@ impl HostFile {
     /// The host does not open it, or it is neither a regular file nor a block device.
     pub fn open(name: &str, write: bool) -> Result<Self, BlockError> {
         let failed = |error| BlockError::Open { name: name.to_owned(), error };
-        let file = File::options().read(true).write(write).open(Path::new(name)).map_err(failed)?;
+        // Without it a pipe would be waited for, before it can be refused.
+        let flags = libc::O_NONBLOCK;
+        let mut options = File::options();
+        let file = options.read(true).write(write).custom_flags(flags).open(Path::new(name)).map_err(failed)?;
         Self::from_file(file, name)
     }
     /// Makes a file, or empties the one that is there.

@@ -92,7 +92,7 @@ pub enum Flush {
     Local,
     /// Those of the page at that virtual address, global or not.
     Page(u64),
-    /// None; but the privilege or the address space has changed in which addresses are looked up.
+    /// None; but the privilege has changed with which addresses are looked up.
     Context,
 }
 

@@ -1,7 +1,8 @@
 //! The command: one binary that is called by many names.
 //!
 //! * [`names`] finds out what it is asked to be, [`options`] reads the options of user mode, [`user`] runs a program,
-//!   [`system`] runs a machine, [`demo`] shows what the translator does. [`binfmt`] and [`chroot`] are for whole foreign file systems.
+//!   [`system`] runs a machine, [`demo`] shows what the translator does. [`binfmt`] and [`chroot`] are for whole
+//!   foreign file systems.
 //! * [`sink`] turns what the engine tells into log text ([`log`], [`listing`], [`symbols`]), into [`statistics`] and
 //!   into a map for `perf` ([`perf_map`]).
 //!
@@ -90,6 +91,9 @@ fn version(name: &str) -> String {
     let architecture = name.strip_prefix("isamorph-").map(|architecture| architecture.trim_end_matches("-static"));
     match architecture {
         Some(architecture) => format!("{name} {own} (compatible with qemu-{architecture} version {QEMU_VERSION})\n"),
+        None if name.starts_with("qemu-system-") || name == "kvm" => {
+            format!("QEMU emulator version {QEMU_VERSION} (Isamorph {own})\n")
+        }
         None if name.starts_with("qemu-") => format!("{name} version {QEMU_VERSION} (Isamorph {own})\n"),
         None => format!("{name} {own} (compatible with QEMU user mode version {QEMU_VERSION})\n"),
     }

@@ -122,8 +122,15 @@ fn names_and_versions() {
         let name = format!("qemu-{missing}-static");
         assert_fails(&run(&name, &[os("x")]), 1, &format!("{name}: {refused}"));
     }
-    let refused = run("qemu-system-x86_64", &[]);
-    assert_fails(&refused, 1, "qemu-system-x86_64: system-x86_64: not supported yet by this build");
+    let refused = run("qemu-system-arm", &[]);
+    assert_fails(&refused, 1, "qemu-system-arm: system-arm: not supported yet by this build");
+    assert!(version("qemu-system-x86_64").starts_with("QEMU emulator version 10.0.0 ("));
+    let boards = stdout(&run("qemu-system-i386", &["-M", "help"].map(os)));
+    assert!(
+        boards.contains("pc                   Standard PC (i440FX + PIIX, 1996) (alias of pc-i440fx-10.0)"),
+        "{boards}"
+    );
+    assert_fails(&run("qemu-system-x86_64", &[os("-usb")]), 1, "qemu-system-x86_64: -usb: not supported");
 }
 
 #[test]

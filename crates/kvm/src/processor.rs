@@ -134,7 +134,8 @@ impl KvmProcessor {
     fn go(&mut self, step: bool) -> Result<Left, String> {
         self.debug(step)?;
         loop {
-            if let Some(left) = self.signals()? {
+            // Whoever has it step has its thread's attention.
+            if let Some(left) = self.signals()?.filter(|left| !(step && *left == Left::Attention)) {
                 return Ok(left);
             }
             if self.place != Place::Kvm && self.machine.guest.wake(&self.state).waits_for_start {

@@ -129,6 +129,8 @@ pub struct Config {
     pub kernel: Option<Kernel>,
     /// Seconds since 1970 that the guest's clock shows at first.
     pub seconds: i64,
+    /// Whether there is somebody to look at a screen; if not, the firmware writes to the serial line.
+    pub graphics: bool,
     /// Drives.
     pub drives: Vec<DriveSetup>,
     /// Whether there is a display adapter.

@@ -1,4 +1,5 @@
-//! What is at which address, compared with what QEMU 10.0.2 shows for its `pc` (`info mtree -f` with `-M pc -m 256 -S`).
+//! What is at which address, compared with what QEMU 10.0.2 shows for its `pc`: `info mtree -f` with
+//! `-M pc -m 256 -S`.
 
 mod common;
 

@@ -135,8 +135,8 @@ fn a_machine_stops_goes_on_and_is_reset() {
 
 #[test]
 fn a_processor_that_cannot_go_on_resets_the_machine() {
-    // mov $'x',%al; out %al,$0x10; lidt of nothing, in protected mode: the next exception is a triple fault.
-    // lidt 0x100; ud2 in real mode faults through the vector table; so: mov $1,%al; lmsw %ax; ud2
+    // mov $'x',%al; out %al,$0x10; lidt of nothing; mov $1,%ax; lmsw %ax; ud2: an exception in protected mode without
+    // an interrupt table is a triple fault.
     let code = [0xb0, b'x', 0xe6, 0x10, 0x0f, 0x01, 0x1e, 0x00, 0x02, 0xb8, 0x01, 0x00, 0x0f, 0x01, 0xf0, 0x0f, 0x0b];
     let file = Temporary::new("triple", &code);
     for kind in KINDS {
@@ -197,10 +197,9 @@ fn unknown_devices_and_properties_are_refused_by_name() {
     assert_eq!(refused(device("ide-hd", &[("drive", "x")])), "No 'IDE' bus found for device");
 }
 
-/// The boot sector of a kernel for tests: 32-bit code that prints what it finds, entered with and without firmware.
 #[test]
 fn a_kernel_is_entered_without_firmware() {
-    // A multiboot header with addresses; the code: mov %ebx,%ecx; mov $'M' if %eax is right; out; hlt
+    // A multiboot header with addresses. The code prints M if the kernel is told how much memory there is.
     let mut kernel = vec![0; 0x40];
     let words = [0x1bad_b002u32, 0x1_0000, 0xe451_4ffe, 0x10_0000, 0x10_0000, 0, 0, 0x10_0020];
     for (i, word) in words.iter().enumerate() {

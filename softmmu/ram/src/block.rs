@@ -2,15 +2,16 @@
 //!
 //! # Pages that hold translated code
 //!
-//! Processors store to memory directly while nobody wants to know. [`RamBlock::protect_code`] is called before the first
-//! byte is read for translation: it notes the bytes, clears [`Dirty::CODE`], and has the [`Watcher`] take back the
-//! processors' permission to store directly. From then on every store to the page goes through this type, which tells
-//! the watcher if it hits a piece of [`GRANULE`] bytes of which some were translated.
+//! Processors store to memory directly while nobody wants to know. [`RamBlock::protect_code`] is called before the
+//! first byte is read for translation: it notes the bytes, clears [`Dirty::CODE`], and has the [`Watcher`] take back
+//! the processors' permission to store directly. From then on every store to the page goes through this type, which
+//! tells the watcher if it hits a piece of [`GRANULE`] bytes of which some were translated.
 //!
 //! A translation is published under a lock that the watcher takes to drop it, and only if the page's generation is the
 //! one that [`RamBlock::protect_code`] returned. A store first changes the bytes, then the generation, then has the
-//! translations dropped. So either the translator has read the new bytes, or it finds the generation changed, or what it
-//! has published is dropped.
+//! translations dropped. So either the translator has read the new bytes, or it finds the generation changed, or what
+//! it has published is dropped. What remains is a processor that was stopped between its permission and its direct
+//! store: nobody waits for it.
 
 use crate::PAGE;
 use bitflags::bitflags;
@@ -72,6 +73,8 @@ pub struct RamBlock {
     /// How often translations of each page were dropped.
     generations: ZeroTable<AtomicU32>,
     watcher: OnceLock<Arc<dyn Watcher>>,
+    /// How many threads are taking back permissions for new pages of code.
+    withdrawing: AtomicU32,
 }
 
 impl std::fmt::Debug for RamBlock {
@@ -109,8 +112,8 @@ impl RamBlock {
         let dirty = (0..len as u64 / PAGE).map(|_| AtomicU8::new(Dirty::all().bits())).collect();
         let pages = len / PAGE as usize;
         let (code, generations) = (ZeroTable::new(pages)?, ZeroTable::new(pages)?);
-        let watcher = OnceLock::new();
-        Ok(Arc::new(RamBlock { name: name.to_owned(), memory, size, dirty, code, generations, watcher }))
+        let (watcher, withdrawing) = (OnceLock::new(), AtomicU32::new(0));
+        Ok(Arc::new(RamBlock { name: name.to_owned(), memory, size, dirty, code, generations, watcher, withdrawing }))
     }
     /// Its name.
     pub fn name(&self) -> &str {
@@ -233,14 +236,26 @@ impl RamBlock {
         if self.code[page].load(Ordering::SeqCst) & wanted != wanted {
             self.code[page].fetch_or(wanted, Ordering::SeqCst);
         }
-        let code = Dirty::CODE.bits();
-        let is_new = self.dirty[page].load(Ordering::SeqCst) & code != 0
-            && self.dirty[page].fetch_and(!code, Ordering::SeqCst) & code != 0;
-        if is_new && let Some(watcher) = self.watcher.get() {
+        self.withdraw_code(page);
+        generation
+    }
+    /// Has permissions to store to a page taken back, unless they are already; they are at the end.
+    fn withdraw_code(&self, page: usize) {
+        let (code, dirty) = (Dirty::CODE.bits(), &self.dirty[page]);
+        if dirty.load(Ordering::SeqCst) & code == 0 {
+            // Another thread may be about to. It is quick.
+            while self.withdrawing.load(Ordering::SeqCst) != 0 {
+                std::hint::spin_loop();
+            }
+            return;
+        }
+        self.withdrawing.fetch_add(1, Ordering::SeqCst);
+        dirty.fetch_and(!code, Ordering::SeqCst);
+        if let Some(watcher) = self.watcher.get() {
             let start = page as u64 * PAGE;
             watcher.withdraw(self.host(start..start + PAGE));
         }
-        generation
+        self.withdrawing.fetch_sub(1, Ordering::SeqCst);
     }
     /// Ends that for the page of an offset, and has its translations dropped.
     pub fn release_code(&self, offset: u64) {

@@ -68,16 +68,54 @@ const PIECE_SHIFT: u32 = 30;
 /// So many pieces are remembered; more count as everywhere.
 const PIECES: usize = 16;
 
+/// Translations that had to make room are kept in so many places, so that working sets larger than a table need no page
+/// walks.
+const VICTIMS: usize = 8 * ENTRIES;
+
 /// The translations of one context.
 struct Context {
     pages: Box<[Cell<Page>]>,
     /// Which of them are in use, so that a flush takes as long as what was filled since the last one.
     filled: RefCell<Vec<u16>>,
+    /// Those that had to make room for others; memory is used from the first one on.
+    victims: RefCell<Vec<Page>>,
+    /// Which of them are in use.
+    victims_filled: RefCell<Vec<u16>>,
+}
+
+/// The place of an address among the victims.
+const fn victim_index(addr: u64) -> usize {
+    (addr >> PAGE_SHIFT) as usize % VICTIMS
 }
 
 impl Context {
     fn new() -> Self {
-        Context { pages: vec![Cell::new(Page::EMPTY); ENTRIES].into(), filled: RefCell::default() }
+        let pages = vec![Cell::new(Page::EMPTY); ENTRIES].into();
+        let (filled, victims, victims_filled) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Context { pages, filled, victims, victims_filled }
+    }
+    /// Keeps a page that had to make room.
+    fn keep(&self, page: Page) {
+        let mut victims = self.victims.borrow_mut();
+        if victims.is_empty() {
+            victims.resize(VICTIMS, Page::EMPTY);
+        }
+        let at = victim_index(page.addr);
+        if std::mem::replace(&mut victims[at], page).addr == NONE {
+            self.victims_filled.borrow_mut().push(at as u16);
+        }
+    }
+    /// Forgets what is kept of an address, which has a newer translation.
+    fn forget(&self, addr: u64) {
+        if let Some(victim) = self.victims.borrow_mut().get_mut(victim_index(addr))
+            && victim.addr == addr
+        {
+            // It stays in the list of those in use, where an empty one does no harm.
+            *victim = Page { readable: false, writable: false, executable: false, ..*victim };
+        }
+    }
+    fn is_empty(&self) -> bool {
+        self.filled.borrow().is_empty() && self.victims_filled.borrow().is_empty()
     }
     /// Drops what `drops` says.
     fn flush(&self, table: &Table, drops: impl Fn(&Page) -> bool) {
@@ -87,6 +125,15 @@ impl Context {
             if dropped {
                 table[i].clear();
                 self.pages[i].set(Page::EMPTY);
+            }
+            !dropped
+        });
+        let mut victims = self.victims.borrow_mut();
+        self.victims_filled.borrow_mut().retain(|&i| {
+            let victim = &mut victims[usize::from(i)];
+            let dropped = drops(victim);
+            if dropped {
+                *victim = Page::EMPTY;
             }
             !dropped
         });
@@ -138,13 +185,21 @@ impl Tlb {
         let page = self.context(context).pages[index(addr)].get();
         (page.addr == addr >> PAGE_SHIFT << PAGE_SHIFT && page.allows(kind)).then_some(page)
     }
+    /// The same of one that had to make room for another. Whoever uses it inserts it again.
+    pub fn find_victim(&self, context: usize, addr: u64, kind: Kind) -> Option<Page> {
+        let page = *self.context(context).victims.borrow().get(victim_index(addr))?;
+        (page.addr == addr >> PAGE_SHIFT << PAGE_SHIFT && page.allows(kind)).then_some(page)
+    }
     /// Adds a translation. Compiled code may store to it if `is_direct` allows it, which is asked after the entry is
     /// made: who takes the permission back first changes what `is_direct` says, then calls [`Tables::withdraw`].
     pub fn insert(&self, context: usize, page: Page, is_direct: impl FnOnce() -> bool) {
         let (at, cx) = (index(page.addr), self.context(context));
-        if cx.pages[at].replace(page).addr == NONE {
-            cx.filled.borrow_mut().push(at as u16);
+        match cx.pages[at].replace(page) {
+            Page { addr: NONE, .. } => cx.filled.borrow_mut().push(at as u16),
+            old if old.addr != page.addr => cx.keep(old),
+            _ => {}
         }
+        cx.forget(page.addr);
         if page.size_shift > PAGE_SHIFT {
             self.note_large(page.addr);
         }
@@ -179,7 +234,7 @@ impl Tlb {
     }
     fn each(&self, f: impl Fn(&Context, &Table)) {
         for (i, context) in self.contexts.iter().enumerate() {
-            if !context.filled.borrow().is_empty() {
+            if !context.is_empty() {
                 f(context, self.tables.table(i));
             }
         }
@@ -200,6 +255,7 @@ impl Tlb {
         }
         self.each(|context, table| {
             let at = index(addr);
+            context.forget(addr >> PAGE_SHIFT << PAGE_SHIFT);
             if context.pages[at].get().covers(addr) {
                 table[at].clear();
                 context.pages[at].set(Page::EMPTY);
@@ -253,6 +309,33 @@ mod tests {
         // The same place, another page.
         tlb.insert(0, page(0x5000 + (ENTRIES << PAGE_SHIFT) as u64), || true);
         assert_eq!((known(0x5000), direct(0x5000, Kind::Read)), ([false; 3], None));
+    }
+
+    #[test]
+    fn pages_that_made_room_are_flushed_too() {
+        let tlb = Tlb::new(1);
+        let other = |addr| addr + (ENTRIES << PAGE_SHIFT) as u64;
+        let kept = |addr| tlb.find_victim(0, addr, Kind::Read).is_some();
+        let fill = || {
+            for addr in [0x5000, 0x6000] {
+                tlb.insert(0, Page { global: addr == 0x6000, ..page(addr) }, || true);
+                tlb.insert(0, page(other(addr)), || true);
+            }
+            assert!(kept(0x5000) && kept(0x6000) && !kept(other(0x5000)));
+        };
+        fill();
+        tlb.flush_page(0x5000);
+        assert!(!kept(0x5000) && kept(0x6000));
+        fill();
+        tlb.flush_local();
+        assert!(!kept(0x5000) && kept(0x6000));
+        fill();
+        tlb.flush_all();
+        assert!(!kept(0x5000) && !kept(0x6000));
+        // What comes back is in the table alone, so that a newer translation has no older copy.
+        fill();
+        tlb.insert(0, Page { readable: false, ..page(0x5000) }, || true);
+        assert!(!kept(0x5000) && kept(other(0x5000)));
     }
 
     #[test]

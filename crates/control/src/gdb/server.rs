@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the connection is looked at while the process runs.
-const POLL: Duration = Duration::from_millis(10);
+pub(super) const POLL: Duration = Duration::from_millis(10);
 
 /// Where gdb connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Process {
 }
 
 /// A connection that sends whole packets: the stub writes byte by byte.
-struct Link {
+pub(super) struct Link {
     stream: Box<dyn ConnectionExt<Error = io::Error>>,
     unsent: Vec<u8>,
 }
@@ -106,7 +106,7 @@ impl Server {
         };
         Ok(Server { listener })
     }
-    fn accept(&self) -> io::Result<Link> {
+    pub(super) fn accept(&self) -> io::Result<Link> {
         Ok(match &self.listener {
             Listener::Tcp(tcp) => {
                 let (stream, _) = tcp.accept()?;

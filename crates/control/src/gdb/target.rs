@@ -38,7 +38,7 @@ impl Arch for AnyArch {
 
 /// The bytes of a `g` packet.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct RawRegisters(Vec<u8>);
+pub(super) struct RawRegisters(pub(super) Vec<u8>);
 
 impl gdbstub::arch::Registers for RawRegisters {
     type ProgramCounter = u64;
@@ -262,7 +262,7 @@ impl SwBreakpoint for Debuggee {
 }
 
 /// Copies what a transfer of gdb asks for.
-fn part(whole: &[u8], offset: u64, length: usize, out: &mut [u8]) -> usize {
+pub(super) fn part(whole: &[u8], offset: u64, length: usize, out: &mut [u8]) -> usize {
     let rest = usize::try_from(offset).ok().and_then(|at| whole.get(at..)).unwrap_or_default();
     let count = rest.len().min(length).min(out.len());
     out[..count].copy_from_slice(&rest[..count]);

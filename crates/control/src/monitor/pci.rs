@@ -49,12 +49,15 @@ fn show_bus(text: &mut String, bus: &Arc<PciBus>, number: u32) {
         let _ = writeln!(text, "  Bus {number:>2}, device {:>3}, function {}:", devfn.slot(), devfn.function());
         let name = class((identity.class >> 8) as u16);
         let _ = writeln!(text, "    {name}: PCI device {:04x}:{:04x}", identity.vendor, identity.device);
-        if let Some((vendor, device)) = identity.subsystem {
+        if let Some((vendor, device)) = identity.subsystem.filter(|_| function.secondary().is_none()) {
             let _ = writeln!(text, "      PCI subsystem {vendor:04x}:{device:04x}");
         }
         if identity.pin != 0 {
             let line = read(&function, reg::INTERRUPT, 1);
             let _ = writeln!(text, "      IRQ {line}, pin {}", (b'A' + identity.pin - 1) as char);
+        }
+        if function.secondary().is_some() {
+            show_bridge(&mut *text, &function);
         }
         for (bar, at, size, is_io) in function.regions() {
             show_region(text, &function, bar, at, size, is_io);
@@ -69,6 +72,20 @@ fn show_bus(text: &mut String, bus: &Arc<PciBus>, number: u32) {
 /// Number of the bus behind a bridge (PCI-to-PCI Bridge Architecture Specification, 3.2.5.4).
 const SECONDARY: usize = 0x19;
 
+/// Bus numbers and windows of a bridge (3.2.5.3 ff.).
+fn show_bridge(text: &mut String, function: &Function) {
+    let get = |offset, size| read(function, offset, size);
+    let (primary, secondary, subordinate) = (get(0x18, 1), get(SECONDARY, 1), get(0x1a, 1));
+    let _ =
+        writeln!(text, "      BUS {primary}.\n      secondary bus {secondary}.\n      subordinate bus {subordinate}.");
+    let (io_first, io_last) = ((get(0x1c, 1) & 0xf0) << 8, (get(0x1d, 1) & 0xf0) << 8 | 0xfff);
+    let _ = writeln!(text, "      IO range [0x{io_first:04x}, 0x{io_last:04x}]");
+    for (offset, what) in [(0x20, "memory range"), (0x24, "prefetchable memory range")] {
+        let (first, last) = ((get(offset, 2) & 0xfff0) << 16, (get(offset + 2, 2) & 0xfff0) << 16 | 0xf_ffff);
+        let _ = writeln!(text, "      {what} [0x{first:08x}, 0x{last:08x}]");
+    }
+}
+
 fn show_region(text: &mut String, function: &Function, bar: usize, at: Option<u64>, size: u64, is_io: bool) {
     const ROM: usize = 6;
     let raw = if bar < ROM { read(function, reg::BAR0 + 4 * bar, 4) } else { 0 };
@@ -80,10 +97,11 @@ fn show_region(text: &mut String, function: &Function, bar: usize, at: Option<u6
             if prefetchable != 0 { "prefetchable " } else { "" },
         ),
     };
-    let (first, last) = (at.unwrap_or(u64::MAX), at.map_or(size - 2, |at| at + size - 1));
     let width = if is_io { 4 } else { 8 };
-    let first = if at.is_none() && is_io { 0xffff } else { first };
-    let _ = writeln!(text, "      BAR{bar}: {kind} at 0x{first:0width$x} [0x{last:0width$x}].");
+    let _ = match at {
+        Some(at) => writeln!(text, "      BAR{bar}: {kind} at 0x{at:0width$x} [0x{:0width$x}]", at + size - 1),
+        None => writeln!(text, "      BAR{bar}: {kind} (not mapped)"),
+    };
 }
 
 /// `info qtree`: buses and what is on them.

@@ -1,8 +1,9 @@
 //! Tests of the adapter: registers, memory against a model of all write and read modes, pictures.
 
 use super::*;
+use crate::pci::{Devfn, PciBus, Pins};
 use crate::testing::{Random, Registers as Target, hammer};
-use isamorph_device::ManualClock;
+use isamorph_device::{Line, ManualClock};
 use isamorph_ram::Backing;
 use isamorph_space::{AddressSpace, WHOLE};
 use std::collections::BTreeMap;
@@ -362,6 +363,37 @@ fn monitors_data_has_its_checksum() {
     assert_eq!(edid.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);
     assert_eq!((u16::from(edid[58]) & 0xf0) << 4 | u16::from(edid[56]), 1280);
     assert_eq!((u16::from(edid[61]) & 0xf0) << 4 | u16::from(edid[59]), 800);
+}
+
+#[test]
+fn the_function_has_a_framebuffer_registers_and_a_rom() {
+    let rig = Rig::new();
+    let map = rig.vga.map.clone();
+    let (root, ports) = map.update(|tree| (tree.container("memory", WHOLE), tree.container("io", 0x1_0000)));
+    let space = map.space("PCI", root);
+    let pins = Pins { lines: [0; 4].map(|_: u8| Line::unconnected()), first: 0 };
+    let bus = PciBus::new(&map, root, ports, space.clone(), pins);
+    let rom = RamBlock::new("vga.rom", 0x1_0000, &Backing::Anonymous).unwrap();
+    rom.write(0, &[0x55, 0xaa]).unwrap();
+    let function = bus.plug(&bus.socket(Devfn::new(2, 0)), rig.vga.layout(&map, Some(rom)));
+    assert_eq!((function.read(0, 4), function.read(8, 4)), (Ok(0x1111_1234), Ok(0x0300_0002)));
+    for (register, value) in [(0x10, 0xe000_0000), (0x18, 0xf000_0000), (0x30, 0xf001_0001), (0x04, 2)] {
+        function.write(register, 4, value).unwrap();
+    }
+    assert_eq!(space.load(0xf001_0000, 2), Ok(0xaa55));
+    // The monitor's data, the version of the VBE registers, the byte order.
+    assert_eq!(space.load(0xf000_0000, 8), Ok(0x00ff_ffff_ffff_ff00));
+    assert_eq!((space.load(0xf000_0500, 2), space.load(0xf000_0604, 4)), (Ok(0xb0c5), Ok(0x1e1e_1e1e)));
+    for (register, value) in [(1, 64), (2, 32), (3, 32), (4, 0x41)] {
+        space.store(0xf000_0500 + register * 2, 2, value).unwrap();
+    }
+    // A colour of the palette, as a driver sets it.
+    [(8, 1), (9, 1), (9, 2), (9, 3)].into_iter().for_each(|(port, value)| {
+        space.store(0xf000_0400 + port, 1, value).unwrap();
+    });
+    space.store(0xe000_0000 + 64 * 4, 4, 0x01_0203).unwrap();
+    let picture = rig.vga.picture();
+    assert_eq!((picture.width(), picture.height(), picture.row(1)[0]), (64, 32, [1, 2, 3]));
 }
 
 #[test]

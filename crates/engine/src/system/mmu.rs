@@ -49,6 +49,22 @@ pub enum Guard {
 /// A region in one page, with an instruction from the page before or what was read ahead, has no more pieces.
 pub const GUARDED: usize = 3;
 
+/// RAM that is one piece for the guest and for the host.
+#[derive(Clone, Copy, Default)]
+struct Ram {
+    physical: u64,
+    len: u64,
+    host: u64,
+}
+
+impl Ram {
+    /// The host address of bytes that are all inside.
+    fn host(&self, physical: u64, bytes: u64) -> Option<u64> {
+        let offset = physical.wrapping_sub(self.physical);
+        (offset < self.len && self.len - offset >= bytes).then(|| self.host + offset)
+    }
+}
+
 /// Bits of the note of pages that were executed.
 const EXECUTED: u64 = 4096;
 
@@ -61,6 +77,8 @@ pub struct Mmu {
     /// What translations are made from. It also keeps the memory alive that they lead to.
     view: RefCell<Arc<FlatView>>,
     generation: Cell<u64>,
+    /// The range of RAM in which a page walk was last.
+    walked: Cell<Ram>,
     /// What decides translation.
     state: RefCell<Box<CpuState>>,
     context: Cell<usize>,
@@ -89,6 +107,7 @@ impl Mmu {
             tlb,
             view: RefCell::new(view),
             generation: Cell::new(generation),
+            walked: Cell::new(Ram::default()),
             state: RefCell::new(state.fork()),
             context: Cell::new(0),
             privileged: Cell::new(0),
@@ -110,6 +129,10 @@ impl Mmu {
         let mut own = self.state.borrow_mut();
         own.bytes_mut(GUEST_OFFSET, GUEST_BYTES).copy_from_slice(state.bytes(GUEST_OFFSET, GUEST_BYTES));
         own.set_pc(state.pc());
+        self.set_privilege(state);
+    }
+    /// Goes on with the privilege of that state.
+    fn set_privilege(&self, state: &mut CpuState) {
         self.privileged.set(self.around.guest.privileged_context(state));
         self.set_context(state);
     }
@@ -152,6 +175,7 @@ impl Mmu {
         }
         self.generation.set(generation);
         self.tlb.flush_all();
+        self.walked.set(Ram::default());
         self.flushed.set(true);
         // Nothing leads to the old view's memory any more.
         *self.view.borrow_mut() = self.around.memory.view();
@@ -176,8 +200,14 @@ impl Mmu {
 impl Mmu {
     /// The page of an address, if it may be used so.
     pub fn page(&self, context: usize, addr: u64, kind: Kind) -> Result<Page, MemFault> {
-        match self.tlb.find(context, addr, kind) {
-            Some(page) => Ok(page),
+        if let Some(page) = self.tlb.find(context, addr, kind) {
+            return Ok(page);
+        }
+        match self.tlb.find_victim(context, addr, kind) {
+            Some(page) => {
+                self.insert(context, page);
+                Ok(page)
+            }
             None => self.fill(context, addr, kind),
         }
     }
@@ -223,6 +253,18 @@ impl Mmu {
         }
         block.set_watcher(&self.watcher);
         block.host_addr() as u64 + offset
+    }
+    /// Remembers the range of RAM that holds an address for the next page walk.
+    fn remember_ram(&self, physical: u64) {
+        let view = self.view.borrow();
+        if let Some(range) = view.find(physical)
+            && let Target::Ram(block) = &range.target
+            && let Ok(len) = u64::try_from(range.len)
+            && range.offset.checked_add(len).is_some_and(|end| end <= block.size())
+        {
+            let host = block.host_addr() as u64 + range.offset;
+            self.walked.set(Ram { physical: range.start, len, host });
+        }
     }
     /// Whether stores to a physical page need not be noticed.
     fn is_direct(&self, physical: u64) -> bool {
@@ -502,9 +544,13 @@ impl System for Mmu {
         self.follow_map();
     }
     fn flush(&self, state: &mut CpuState, what: Flush) {
+        if what == Flush::Context {
+            // Frequent: each entry to the operating system, and each return from there.
+            return self.set_privilege(state);
+        }
         self.take_state(state);
         match what {
-            Flush::Context => return,
+            Flush::Context => {}
             Flush::All => self.tlb.flush_all(),
             Flush::Local => self.tlb.flush_local(),
             Flush::Page(addr) => {
@@ -530,7 +576,14 @@ impl System for Mmu {
 impl Physical for Mmu {
     fn load(&self, addr: u64, bytes: u32) -> u64 {
         let mut raw = [0; 8];
-        self.load_physical(addr, &mut raw[..bytes.min(8) as usize]);
+        let out = &mut raw[..bytes.min(8) as usize];
+        match self.walked.get().host(addr, out.len() as u64) {
+            Some(host) => direct::read(host, out),
+            None => {
+                self.load_physical(addr, out);
+                self.remember_ram(addr);
+            }
+        }
         u64::from_le_bytes(raw)
     }
     fn set_bits(&self, addr: u64, bytes: u32, old: u64, bits: u64) -> bool {

@@ -26,6 +26,7 @@ use crate::system::processor::{MachineProcessor, Runner};
 use crate::trace::{NoTrace, TraceSink};
 use crate::translate::Jit;
 use isamorph_accel::{Processor, Processors, Wires};
+use isamorph_cache::Stats;
 use isamorph_guest::{Limits, SystemGuest};
 use isamorph_host::fault;
 use isamorph_ir::CpuState;
@@ -105,6 +106,14 @@ impl SystemEngine {
         map.listen(&memory, observer.clone());
         let around = Surroundings { guest, memory, ports, observer };
         Ok(Arc::new(SystemEngine { around, cores, jits, breakpoints, kind, log }))
+    }
+    /// What the code cache of each lane did; nothing if code is interpreted.
+    pub fn cache_stats(&self) -> Vec<Stats> {
+        self.jits.iter().map(|jit| jit.cache.stats()).collect()
+    }
+    /// What the emitter lacks, and how many regions of each lane were left to the interpreter because of it.
+    pub fn lacking(&self) -> Vec<(&'static str, u64)> {
+        self.jits.iter().flat_map(|jit| jit.lacking().iter().map(|(what, n)| (*what, *n)).collect::<Vec<_>>()).collect()
     }
     fn runner(&self, state: Box<CpuState>, mmu: &Rc<Mmu>) -> Result<Box<dyn Runner>, String> {
         let guest = self.around.guest.clone();

@@ -189,8 +189,10 @@ impl Processor for MachineProcessor {
     }
     fn step(&mut self) -> Option<Left> {
         self.begin();
-        if let Err(left) = self.look() {
-            return Some(left);
+        match self.look() {
+            // Whoever has it step has its thread's attention.
+            Ok(()) | Err(Left::Attention) => {}
+            Err(left) => return Some(left),
         }
         let stop = self.runner.step(&self.mmu);
         self.runner.complete();

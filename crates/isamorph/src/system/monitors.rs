@@ -3,6 +3,7 @@
 use super::grammar::Words;
 use super::settings::Settings;
 use isamorph_chardev::{BackEnd, Chardevs};
+use isamorph_control::gdb::{self, Address};
 use isamorph_control::monitor::{Console, Human};
 use isamorph_control::qmp::Qmp;
 use isamorph_machines::Machine;
@@ -63,6 +64,12 @@ impl Monitors {
             let (id, mode) = mon(text).map_err(|e| format!("-mon {text}: {e}"))?;
             monitors.add(&console, chardevs.connect(&id).map_err(|e| format!("-mon {text}: {e}"))?, mode)?;
         }
+        if let Some(text) = &settings.gdb {
+            let served = gdb_address(text).and_then(|address| {
+                gdb::serve_machine(&address, machine, settings.architecture).map_err(|e| e.to_string())
+            });
+            served.map_err(|e| format!("-gdb {text}: {e}"))?;
+        }
         Ok(monitors)
     }
     fn add(&mut self, console: &Arc<Console>, back: Arc<dyn BackEnd>, mode: Mode) -> Result<(), String> {
@@ -90,6 +97,16 @@ fn mon(text: &str) -> Result<(String, Mode), String> {
     Ok((id, mode))
 }
 
+/// Where gdb connects: `tcp:[HOST]:PORT` or `unix:PATH`, perhaps with properties, which say what is so anyway.
+fn gdb_address(text: &str) -> Result<Address, String> {
+    let place = text.split(',').next().unwrap_or_default();
+    if let Some(path) = place.strip_prefix("unix:") {
+        return Ok(Address::Path(path.into()));
+    }
+    let port = place.strip_prefix("tcp:").and_then(|rest| rest.rsplit(':').next()).and_then(|port| port.parse().ok());
+    port.map(Address::Port).ok_or_else(|| "a place of the form tcp::PORT or unix:PATH is expected".to_owned())
+}
+
 fn uuid(bytes: [u8; 16]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex[range].to_owned());
@@ -105,6 +122,9 @@ mod tests {
         assert_eq!(mon("chardev=c0,id=monitor,mode=control"), Ok(("c0".to_owned(), Mode::Program { pretty: false })));
         assert_eq!(mon("c1"), Ok(("c1".to_owned(), Mode::Human)));
         assert!(mon("chardev=a,mode=x").is_err() && mon("mode=control").is_err());
+        assert_eq!(gdb_address("tcp::1234,server=on"), Ok(Address::Port(1234)));
+        assert_eq!(gdb_address("unix:/x"), Ok(Address::Path("/x".into())));
+        assert!(gdb_address("stdio").is_err());
         assert_eq!(uuid([0x12; 16]), "12121212-1212-1212-1212-121212121212");
     }
 }

@@ -183,3 +183,14 @@ pub fn help() -> String {
     }
     text
 }
+
+/// The list as documentation shows it.
+pub fn markdown() -> String {
+    let mut text = String::from("| option | what it does |\n|---|---|\n");
+    for row in OPTIONS {
+        let value = row.value.map_or(String::new(), |value| format!(" {}", value.replace('|', "\\|")));
+        let help = if row.action.is_some() { row.help.replace('|', "\\|") } else { "refused by name".to_owned() };
+        text.push_str(&format!("| `-{}{value}` | {help} |\n", row.name));
+    }
+    text
+}

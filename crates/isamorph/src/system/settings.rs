@@ -229,9 +229,10 @@ mod tests {
     fn real_command_lines() {
         for line in [
             "-nodefaults -m 1024 -kernel k -append x -no-reboot -nographic -serial stdio",
-            "--nodefaults -machine pc,accel=kvm:tcg -m 1G -smp 2 -nographic -monitor none -kernel k -initrd i -append a",
-            "-name guest=x,debug-threads=on -S -machine pc -accel tcg -cpu qemu64 -m size=219136k -overcommit mem-lock=off \
-             -smp 1,sockets=1,cores=1,threads=1 -uuid c7a5fdbd-edaf-9455-926a-d65c16db1809 -display none -no-user-config \
+            "--nodefaults -machine pc,accel=kvm:tcg -m 1G -smp 2 -nographic -monitor none -kernel k -initrd i",
+            "-name guest=x,debug-threads=on -S -machine pc -accel tcg -cpu qemu64 -m size=219136k \
+             -overcommit mem-lock=off -smp 1,sockets=1,cores=1,threads=1 -display none -no-user-config \
+             -uuid c7a5fdbd-edaf-9455-926a-d65c16db1809 \
              -nodefaults -chardev socket,id=c,path=/x,server=on,wait=off -mon chardev=c,id=monitor,mode=control \
              -rtc base=utc -no-shutdown -boot strict=on -sandbox off -msg timestamp=on",
             "-accel tcg -m 256 -nographic -no-reboot -nic none -M pc -kernel k -initrd i -append console=ttyS0",

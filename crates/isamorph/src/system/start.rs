@@ -156,6 +156,7 @@ fn config(settings: &Settings, chardevs: &Arc<Chardevs>) -> Result<Config, Strin
         floppy_check: !settings.no_floppy_check,
         kernel,
         seconds: seconds(settings.clock),
+        graphics: !settings.nographic,
         drives,
         vga: settings.vga == Vga::Std || settings.vga == Vga::Default && !settings.nodefaults,
         serials: serials(settings, chardevs)?,

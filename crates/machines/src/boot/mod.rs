@@ -1,9 +1,9 @@
 //! Kernels that are booted without a boot loader (`-kernel`).
 //!
-//! A [`Plan`] says what goes where in memory and how the kernel is entered; [`loader`] is the program that does it. With
-//! firmware a Linux kernel is entered as by any boot loader, in real mode; multiboot kernels, kernels with a PVH entry and
-//! plain ELF files in protected mode, with the firmware's memory map. Without firmware everything is entered in protected
-//! mode, with the board's own map.
+//! A [`Plan`] says what goes where in memory and how the kernel is entered; [`loader`] is the program that does it.
+//! With firmware a Linux kernel is entered as by any boot loader, in real mode; multiboot kernels, kernels with a PVH
+//! entry and plain ELF files in protected mode, with the firmware's memory map. Without firmware everything is entered
+//! in protected mode, with the board's own map.
 
 mod linux;
 pub(crate) mod loader;
@@ -67,8 +67,8 @@ pub(crate) enum Start {
     Protected { entry: u32, eax: u32, ebx: u32, esi: u32 },
 }
 
-/// Where the firmware's memory map goes: entries of 20 bytes with room before and after each, and a counter that grows by
-/// `unit` with each. All in the first 64 KiB.
+/// Where the firmware's memory map goes: entries of 20 bytes with room before and after each, and a counter that grows
+/// by `unit` with each. All in the first 64 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Map {
     pub at: u16,

@@ -58,7 +58,7 @@ pub(super) fn build(site: &mut Site<'_>, config: &Config, memory: &Memory) -> Re
         hpet: true,
         suspend: false,
         serials: std::array::from_fn(|n| config.serials.get(n).is_some_and(Option::is_some)),
-        display: config.vga,
+        display: config.graphics,
         boot: &config.boot,
         uuid: config.uuid,
         manufacturer: "QEMU",

@@ -65,6 +65,7 @@ pub fn config(board_name: &str, processors: u32, port: &str) -> Config {
         floppy_check: true,
         kernel: None,
         seconds: 0,
+        graphics: true,
         drives: Vec::new(),
         vga: false,
         serials: Vec::new(),

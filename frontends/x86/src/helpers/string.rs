@@ -5,12 +5,15 @@
 use crate::mode::Mode;
 use crate::state::{AMD64, DF, EAX, ECX, EDI, EDX, ESI, FLAGS};
 use crate::system::{check_segment, io};
-use isamorph_ir::{CpuState, FlagSet, HelperCx, RegId, StringOp, Trap};
+use isamorph_ir::{CpuState, FlagSet, HelperCx, HelperFn, RegId, StringOp, Trap};
 
 /// Unit within which an access succeeds or fails as a whole.
 const PAGE: u64 = 4096;
 /// Bytes that one call handles at most; the instruction is then started again.
 const PIECE: u64 = 1 << 14;
+/// Bytes up to which a smaller buffer serves: most copies are short, and clearing a page for each would take longer
+/// than they do.
+const SHORT: usize = 256;
 /// Number of the ES register, where destinations are.
 const NUMBER_ES: u32 = 0;
 
@@ -83,16 +86,21 @@ struct Run<'a, 'b> {
     config: StringConfig,
     source_base: u64,
     destination_base: u64,
+    /// log2 of the size of an element.
+    shift: u32,
+    /// Bytes that the buffer holds.
+    room: u64,
     forward: bool,
     /// Flags of the last comparison. They are set when the run is over: a fault finds those from before it.
     flags: Option<FlagSet>,
 }
 
 impl<'a, 'b> Run<'a, 'b> {
-    fn new(cx: &'a mut HelperCx<'b>, args: [u64; 3]) -> Self {
+    fn new(cx: &'a mut HelperCx<'b>, [config, source_base, destination_base]: [u64; 3], room: usize) -> Self {
         let forward = cx.state.get(&AMD64, DF) as i32 != -1;
-        let config = StringConfig::unpack(args[0]);
-        Run { cx, config, source_base: args[1], destination_base: args[2], forward, flags: None }
+        let config = StringConfig::unpack(config);
+        let (shift, room) = (config.bytes.trailing_zeros(), room as u64);
+        Run { cx, config, source_base, destination_base, shift, room, forward, flags: None }
     }
     /// A pointer or the counter.
     fn reg(&self, reg: RegId) -> u64 {
@@ -119,22 +127,22 @@ impl<'a, 'b> Run<'a, 'b> {
     fn elements_in_page(&self, addr: u64) -> u64 {
         let (offset, size) = (addr % PAGE, self.size());
         match self.forward {
-            true => (PAGE - offset) / size,
+            true => (PAGE - offset) >> self.shift,
             false if offset + size > PAGE => 0,
-            false => offset / size + 1,
+            false => (offset >> self.shift) + 1,
         }
     }
     /// How many elements from a pointer on, in the direction of the run, come before the pointer wraps.
     fn elements_to_wrap(&self, pointer: u64) -> u64 {
         let distance = if self.forward { mask(self.config.address_bytes) - pointer } else { pointer };
-        (distance / self.size()).saturating_add(if self.forward { 0 } else { 1 })
+        (distance >> self.shift).saturating_add(if self.forward { 0 } else { 1 })
     }
     /// How many elements to do at once; at least 1.
     fn bulk(&self, sides: &[Side], budget: u64) -> u64 {
         if self.config.stepped {
             return 1;
         }
-        let limit = self.left().min((budget / self.size()).max(1));
+        let limit = self.left().min((budget.min(self.room) >> self.shift).max(1));
         let near = |n: u64, side: &Side| {
             n.min(self.elements_in_page(self.linear(side.reg))).min(self.elements_to_wrap(self.reg(side.reg)))
         };
@@ -293,11 +301,20 @@ pub(super) fn fill<const BYTES: u32, const BITS: u32>(cx: &mut HelperCx<'_>, _: 
     Ok(0)
 }
 
-type Buffer = [u8; PAGE as usize];
+/// Runs what has the right buffer for the bytes that are left.
+fn sized(cx: &mut HelperCx<'_>, args: [u64; 3], short: HelperFn, long: HelperFn) -> Result<u64, Trap> {
+    let run = Run::new(cx, args, SHORT);
+    let is_short = run.left() <= SHORT as u64 >> run.shift;
+    if is_short { short(cx, args) } else { long(cx, args) }
+}
 
 pub(super) fn rep_movs(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    let mut buffer: Buffer = [0; PAGE as usize];
-    Run::new(cx, args).piece(&[READ_SOURCE, WRITE_DESTINATION], |run, n| {
+    sized(cx, args, movs::<SHORT>, movs::<{ PAGE as usize }>)
+}
+
+fn movs<const N: usize>(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer = [0; N];
+    Run::new(cx, args, N).piece(&[READ_SOURCE, WRITE_DESTINATION], |run, n| {
         let size = run.size();
         let ahead = run.linear(EDI).wrapping_sub(run.linear(ESI));
         // A destination that overlaps the source in the direction of the copy repeats the bytes in between.
@@ -319,8 +336,12 @@ pub(super) fn rep_movs(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
 }
 
 pub(super) fn rep_stos(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    let run = Run::new(cx, args);
-    let mut buffer: Buffer = [0; PAGE as usize];
+    sized(cx, args, stos::<SHORT>, stos::<{ PAGE as usize }>)
+}
+
+fn stos<const N: usize>(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let run = Run::new(cx, args, N);
+    let mut buffer = [0; N];
     let size = run.config.bytes as usize;
     let element = run.accumulator().to_le_bytes();
     let mut filled = 0;
@@ -348,8 +369,12 @@ fn repeat<const N: usize>(buffer: &mut [u8], element: [u8; N]) {
 }
 
 pub(super) fn rep_lods(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    let mut buffer: Buffer = [0; PAGE as usize];
-    Run::new(cx, args).piece(&[READ_SOURCE], |run, n| {
+    sized(cx, args, lods::<SHORT>, lods::<{ PAGE as usize }>)
+}
+
+fn lods<const N: usize>(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer = [0; N];
+    Run::new(cx, args, N).piece(&[READ_SOURCE], |run, n| {
         run.cx.mem.read(run.low(ESI, n), &mut buffer[..(n * run.size()) as usize])?;
         let last = run.element(&buffer, n - 1, n);
         set_part(run.cx.state, EAX, last, run.config.bytes);
@@ -358,8 +383,12 @@ pub(super) fn rep_lods(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
 }
 
 pub(super) fn rep_scas(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    let mut buffer: Buffer = [0; PAGE as usize];
-    Run::new(cx, args).piece(&[READ_DESTINATION], |run, n| {
+    sized(cx, args, scas::<SHORT>, scas::<{ PAGE as usize }>)
+}
+
+fn scas<const N: usize>(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer = [0; N];
+    Run::new(cx, args, N).piece(&[READ_DESTINATION], |run, n| {
         run.cx.mem.read(run.low(EDI, n), &mut buffer[..(n * run.size()) as usize])?;
         let acc = run.accumulator();
         Ok(run.compare(n, |run, i| (acc, run.element(&buffer, i, n))))
@@ -367,9 +396,13 @@ pub(super) fn rep_scas(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
 }
 
 pub(super) fn rep_cmps(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    let mut source: Buffer = [0; PAGE as usize];
-    let mut destination: Buffer = [0; PAGE as usize];
-    Run::new(cx, args).piece(&[READ_SOURCE, READ_DESTINATION], |run, n| {
+    sized(cx, args, cmps::<SHORT>, cmps::<{ PAGE as usize }>)
+}
+
+fn cmps<const N: usize>(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut source = [0; N];
+    let mut destination = [0; N];
+    Run::new(cx, args, N).piece(&[READ_SOURCE, READ_DESTINATION], |run, n| {
         let len = (n * run.size()) as usize;
         run.cx.mem.read(run.low(ESI, n), &mut source[..len])?;
         run.cx.mem.read(run.low(EDI, n), &mut destination[..len])?;
@@ -380,9 +413,13 @@ pub(super) fn rep_cmps(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Tra
 /// `rep ins(config, 0, base of ES)`. The destination is tried before anything is read from the port, because reading
 /// may have an effect there.
 pub(super) fn rep_ins(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    let mut buffer: Buffer = [0; PAGE as usize];
+    sized(cx, args, ins::<SHORT>, ins::<{ PAGE as usize }>)
+}
+
+fn ins<const N: usize>(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer = [0; N];
     let port = cx.state.get(&AMD64, EDX) as u16;
-    Run::new(cx, args).piece(&[WRITE_DESTINATION], |run, n| {
+    Run::new(cx, args, N).piece(&[WRITE_DESTINATION], |run, n| {
         let size = run.config.bytes;
         io::check(run.cx, port, size)?;
         let (low, len) = (run.low(EDI, n), n * run.size());
@@ -401,9 +438,13 @@ pub(super) fn rep_ins(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap
 
 /// `rep outs(config, base of the source's segment, 0)`.
 pub(super) fn rep_outs(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
-    let mut buffer: Buffer = [0; PAGE as usize];
+    sized(cx, args, outs::<SHORT>, outs::<{ PAGE as usize }>)
+}
+
+fn outs<const N: usize>(cx: &mut HelperCx<'_>, args: [u64; 3]) -> Result<u64, Trap> {
+    let mut buffer = [0; N];
     let port = cx.state.get(&AMD64, EDX) as u16;
-    Run::new(cx, args).piece(&[READ_SOURCE], |run, n| {
+    Run::new(cx, args, N).piece(&[READ_SOURCE], |run, n| {
         let size = run.config.bytes;
         io::check(run.cx, port, size)?;
         run.cx.mem.read(run.low(ESI, n), &mut buffer[..(n * run.size()) as usize])?;

@@ -28,13 +28,9 @@ fn registers(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
             let v = cx.zext(v, Type::I64);
             changing(cx, helpers::LMSW, &[v]);
         }
-        M::Rdmsr => {
-            cx.call(helpers::RDMSR, Type::None, &[]);
-        }
+        M::Rdmsr => only(cx, helpers::RDMSR),
         M::Wrmsr => changing(cx, helpers::WRMSR, &[]),
-        M::Rdpmc => {
-            cx.call(helpers::RDPMC, Type::None, &[]);
-        }
+        M::Rdpmc => only(cx, helpers::RDPMC),
         M::Rdtsc | M::Rdtscp => {
             let with_aux = cx.b.iconst(Type::I32, u64::from(m == M::Rdtscp));
             let count = cx.call(helpers::SYSTEM_RDTSC, Type::I64, &[with_aux]);
@@ -46,9 +42,7 @@ fn registers(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
             cx.write_op(0, v);
         }
         M::Xsetbv => changing(cx, helpers::XSETBV, &[]),
-        M::Swapgs => {
-            cx.call(helpers::SWAPGS, Type::None, &[]);
-        }
+        M::Swapgs => only(cx, helpers::SWAPGS),
         M::Invlpg => {
             let addr = linear(cx);
             changing(cx, helpers::INVLPG, &[addr]);
@@ -110,15 +104,19 @@ fn flags_and_ports(cx: &mut Lifter<'_>, m: Mnemonic) -> bool {
         M::Hlt => cx.raise(exception::GP, 0),
         M::In => port_in(cx),
         M::Out => port_out(cx),
-        M::Stac => changing(cx, helpers::STAC, &[]),
-        M::Clac => changing(cx, helpers::CLAC, &[]),
-        M::Monitor => {
-            cx.call(helpers::MONITOR, Type::None, &[]);
-        }
+        // The helpers switch to the other context at once; the mode does not depend on it.
+        M::Stac => only(cx, helpers::STAC),
+        M::Clac => only(cx, helpers::CLAC),
+        M::Monitor => only(cx, helpers::MONITOR),
         M::Mwait => changing(cx, helpers::MWAIT, &[]),
         _ => return false,
     }
     true
+}
+
+/// Calls a helper that does all of it, and goes on.
+fn only(cx: &mut Lifter<'_>, helper: HelperId) {
+    cx.call(helper, Type::None, &[]);
 }
 
 /// Calls a helper that may change the mode, or how addresses are translated, and ends the region.

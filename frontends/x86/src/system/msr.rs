@@ -35,9 +35,9 @@ const MCG_CAPABILITIES: u64 = 0x0100_010a;
 const MTRR_CAPABILITIES: u64 = 0x508;
 /// The microcode's version is in the upper half.
 const MICROCODE: u64 = 1 << 32;
-/// IA32_ARCH_CAPABILITIES: not open to what mitigations are for, because translated code does not speculate as its text
-/// says. RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO; SBDR_SSDP_NO, FBSDP_NO, PSDP_NO,
-/// BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO; ITS_NO.
+/// IA32_ARCH_CAPABILITIES: not open to what mitigations are for, because translated code does not speculate as its
+/// text says. RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO; SBDR_SSDP_NO, FBSDP_NO,
+/// PSDP_NO; BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO; ITS_NO.
 const ARCH_CAPABILITIES: u64 = bits(&[0, 1, 3, 4, 5, 6, 8, 13, 14, 15, 20, 24, 26, 27, 62]);
 
 const fn bits(list: &[u32]) -> u64 {
