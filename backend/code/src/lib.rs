@@ -149,7 +149,8 @@ pub enum Recipe {
     },
 }
 
-/// Flags as compiled code keeps them for a while: the overflow flag in the low byte, the low byte of EFLAGS in the next.
+/// Flags as compiled code keeps them for a while: the overflow flag in the low byte, the low byte of EFLAGS in the
+/// next.
 pub fn unpack_flags(word: u32) -> FlagSet {
     let overflow = if word & 0xff != 0 { FlagSet::O } else { FlagSet::empty() };
     FlagSet::from_bits_truncate(word >> 8 & 0xff) | overflow

@@ -2,8 +2,8 @@
 //! differently from the op's definition, calls the interpreter's function for that one op.
 //!
 //! The operation is described by a word in the state's header, which names the host registers of its operands and its
-//! result. The thunk saves every register ([`crate::frame`]), so that the caller need not care, and the function works on
-//! what was saved.
+//! result. The thunk saves every register ([`crate::frame`]), so that the caller need not care, and the function works
+//! on what was saved.
 #![allow(unsafe_code)] // entered from compiled code, with pointers
 
 use crate::frame::{self, Frame};

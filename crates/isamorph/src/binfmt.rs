@@ -128,9 +128,7 @@ fn install(request: &Request) -> Result<String, End> {
     let is_static = is_static(&binary).map_err(|e| failure(&binary.display().to_string(), &e))?;
     let mut text = String::new();
     if !is_static {
-        text.push_str(
-            "The binary is not static: the rules do not reach into other root file systems (no flag F).\n",
-        );
+        text.push_str("The binary is not static: the rules do not reach into other root file systems (no flag F).\n");
     }
     for architecture in &request.architectures {
         let (name, line) = (rule_name(architecture), rule(architecture, &binary, is_static));

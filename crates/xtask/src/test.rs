@@ -50,11 +50,12 @@ fn run_tests() -> bool {
     run(&["cargo", "test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
 }
 
-/// Cross compilers of the guest architectures, and the Debian packages that they are in.
-const COMPILERS: &[(&str, &[&str])] = &[
-    ("i686-linux-gnu-gcc", &["gcc-i686-linux-gnu", "libc6-dev-i386-cross"]),
-    ("aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]),
-    ("arm-linux-gnueabihf-gcc", &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"]),
+/// What some tests need: what it is, a command that succeeds if it is there, and the Debian packages that it is in.
+const TOOLS: &[(&str, &[&str], &[&str])] = &[
+    ("gcc for i386", &["i686-linux-gnu-gcc", "--version"], &["gcc-i686-linux-gnu", "libc6-dev-i386-cross"]),
+    ("gcc for arm64", &["aarch64-linux-gnu-gcc", "--version"], &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]),
+    ("gcc for armhf", &["arm-linux-gnueabihf-gcc", "--version"], &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"]),
+    ("SeaBIOS", &["test", "-e", "/usr/share/seabios/bios-256k.bin"], &["seabios"]),
 ];
 
 /// The Debian systems whose programs are run.
@@ -63,8 +64,8 @@ const SYSROOTS: &[&str] = &["i386", "amd64", "arm64", "armhf"];
 /// Installs or builds what some tests need. Those tests skip themselves, and say so, where that is not possible.
 fn prepare() {
     println!("== tools");
-    for (compiler, packages) in COMPILERS {
-        prepare_compiler(compiler, packages);
+    for (what, check, packages) in TOOLS {
+        prepare_tool(what, check, packages);
     }
     println!("== sysroots");
     let script = repository().join("scripts/sysroot.sh");
@@ -75,17 +76,17 @@ fn prepare() {
     }
 }
 
-fn prepare_compiler(compiler: &str, packages: &[&str]) {
-    if works(&[compiler, "--version"]) {
-        return println!("{compiler}: found");
+fn prepare_tool(what: &str, check: &[&str], packages: &[&str]) {
+    if works(check) {
+        return println!("{what}: found");
     }
     if !can_install() {
-        return println!("skipped: tests that need {compiler} (installing it needs root and apt-get)");
+        return println!("skipped: tests that need {what} (installing it needs root and apt-get)");
     }
-    println!("{compiler}: installing");
+    println!("{what}: installing");
     let install = ["apt-get", "-q", "-y", "install", "--no-install-recommends"];
     if !(run(&["apt-get", "-q", "update"]) && run(&[&install, packages].concat())) {
-        println!("skipped: tests that need {compiler} (installing it failed)");
+        println!("skipped: tests that need {what} (installing it failed)");
     }
 }
 

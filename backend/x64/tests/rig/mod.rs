@@ -65,8 +65,8 @@ extern "C" fn helper_entry(state: *mut CpuState, id: u32) -> u64 {
 }
 
 extern "C" fn miss_entry(state: *mut CpuState, frame: *mut Frame, site: usize) -> u64 {
-    // SAFETY: compiled code passes the state that `run` entered it with and the frame of its thunk, and the rig outlives
-    // the run.
+    // SAFETY: compiled code passes the state that `run` entered it with and the frame of its thunk, and the rig
+    // outlives the run.
     let (state, frame, rig) = unsafe { (&mut *state, &mut *frame, &*CURRENT.get()) };
     let paged = rig.paged.as_ref().expect("only translated accesses miss");
     let (addr, Access { bytes, write }) = (state.header.exit_arg, Access::from_word(state.header.exit_code));
