@@ -21,6 +21,9 @@ Runs a command (default: /bin/sh -i) with DIRECTORY as its root, as root of a us
 /proc, /sys and /dev are those of the host where the directory has a place for them.
 ";
 
+/// Where a process finds its own program.
+const EMULATOR: &str = "/proc/self/exe";
+
 /// What lies in the new root as it does in the host's.
 const SHARED: [&str; 3] = ["proc", "sys", "dev"];
 
@@ -45,7 +48,7 @@ pub fn enter(arguments: Vec<OsString>) -> Result<Vec<OsString>, End> {
     if !root.is_dir() {
         return Err(End::failed(format!("chroot: {}: not a directory", root.display())));
     }
-    emulator::keep(Path::new("/proc/self/exe"));
+    emulator::keep(Path::new(EMULATOR));
     separate().map_err(fail("a new namespace"))?;
     for name in SHARED {
         let (from, to) = (Path::new("/").join(name), root.join(name));
@@ -54,6 +57,7 @@ pub fn enter(arguments: Vec<OsString>) -> Result<Vec<OsString>, End> {
         }
     }
     chroot(&root).and_then(|()| std::env::set_current_dir("/")).map_err(fail(&root.display().to_string()))?;
+    emulator::release(Path::new(EMULATOR));
     command[0] = find(&command[0]).ok_or_else(|| End::Failed {
         message: format!("chroot: {}: not found in {}", command[0].to_string_lossy(), root.display()),
         status: 127,

@@ -32,6 +32,7 @@ use isamorph_host::fault;
 use isamorph_ir::CpuState;
 use isamorph_space::{AddressSpace, Map};
 use isamorph_x64::GuestMemory;
+use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -133,6 +134,16 @@ impl Processors for SystemEngine {
     fn set_breakpoint(&self, addr: u64, on: bool) {
         self.breakpoints.change(addr, on);
         self.around.observer.invalidate_pc(addr);
+    }
+    fn describe(&self) -> String {
+        let mut text = format!("accelerator: {}\n", self.name());
+        for (lane, stats) in self.around.guest.lanes().iter().zip(self.cache_stats()) {
+            let _ = writeln!(text, "{} code: {stats:?}", lane.table().arch);
+        }
+        for (what, regions) in self.lacking() {
+            let _ = writeln!(text, "not compiled because of {what}: {regions} regions");
+        }
+        text
     }
     fn name(&self) -> &'static str {
         match self.kind {

@@ -31,6 +31,16 @@ pub fn keep(path: &Path) {
     }
 }
 
+/// Closes the file if its path leads to it: programs that count their descriptors see one less.
+pub fn release(path: &Path) {
+    if path.exists() {
+        let fd = FILE.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            let _ = call(libc::SYS_close, [fd as u64]);
+        }
+    }
+}
+
 /// The emulator that executed this one has opened it.
 pub fn adopt(fd: i32) {
     FILE.store(fd, Ordering::Relaxed);
@@ -70,7 +80,9 @@ pub fn close_range(_: &mut Cx, [first, last, flags, ..]: [u64; 6]) -> SysResult 
 /// As the manual page says.
 pub fn chroot(cx: &mut Cx, args: [u64; 6]) -> SysResult {
     keep(&cx.options().emulator);
-    fs::chroot(cx, args)
+    let result = fs::chroot(cx, args);
+    release(&cx.options().emulator);
+    result
 }
 
 /// `pivot_root(2)`.
@@ -79,5 +91,7 @@ pub fn chroot(cx: &mut Cx, args: [u64; 6]) -> SysResult {
 /// As the manual page says.
 pub fn pivot_root(cx: &mut Cx, args: [u64; 6]) -> SysResult {
     keep(&cx.options().emulator);
-    fs::pivot_root(cx, args)
+    let result = fs::pivot_root(cx, args);
+    release(&cx.options().emulator);
+    result
 }

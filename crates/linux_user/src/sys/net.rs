@@ -304,8 +304,10 @@ const TIMEOUTS: [i32; 2] = [20, 21];
 const FILTERS: [i32; 2] = [26, 51];
 /// `MCAST_JOIN_GROUP` … `MCAST_MSFILTER` (linux/in.h).
 const MCAST: std::ops::RangeInclusive<i32> = 42..=48;
-/// Options of netfilter's tables: `IPT_BASE_CTL` and `IP6T_BASE_CTL` with their successors.
-const TABLES: std::ops::RangeInclusive<i32> = 64..=69;
+/// Options of netfilter's tables: `IPT_BASE_CTL` and `IP6T_BASE_CTL` with their successors. Two numbers between them are
+/// traffic classes of IPv6.
+const TABLES: [i32; 6] = [64, 65, 66, 67, 68, 69];
+const IPV6_CLASSES: [i32; 2] = [libc::IPV6_RECVTCLASS, libc::IPV6_TCLASS];
 /// `TCP_ZEROCOPY_RECEIVE`.
 const ZEROCOPY_RECEIVE: i32 = 35;
 
@@ -313,6 +315,7 @@ fn option_kind(level: i32, name: i32, set: bool) -> OptionKind {
     match level {
         libc::SOL_SOCKET if TIMEOUTS.contains(&name) => OptionKind::Longs,
         libc::SOL_SOCKET if set && FILTERS.contains(&name) => OptionKind::Filter,
+        libc::SOL_IPV6 if IPV6_CLASSES.contains(&name) => OptionKind::Same,
         libc::SOL_IP | libc::SOL_IPV6 if MCAST.contains(&name) && set => OptionKind::Group,
         libc::SOL_IP | libc::SOL_IPV6 if MCAST.contains(&name) || TABLES.contains(&name) => OptionKind::Refused,
         libc::SOL_TCP if name == ZEROCOPY_RECEIVE => OptionKind::Refused,
@@ -419,6 +422,8 @@ mod tests {
         assert_eq!(option_kind(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, false), OptionKind::Same);
         assert_eq!(option_kind(libc::SOL_IPV6, 42, true), OptionKind::Group);
         assert_eq!(option_kind(libc::SOL_IP, 64, true), OptionKind::Refused);
+        assert_eq!(option_kind(libc::SOL_IPV6, 65, true), OptionKind::Refused);
+        assert_eq!(option_kind(libc::SOL_IPV6, libc::IPV6_RECVTCLASS, true), OptionKind::Same);
         assert_eq!(option_kind(libc::SOL_TCP, 20, true), OptionKind::Same);
     }
 
