@@ -304,8 +304,8 @@ const TIMEOUTS: [i32; 2] = [20, 21];
 const FILTERS: [i32; 2] = [26, 51];
 /// `MCAST_JOIN_GROUP` … `MCAST_MSFILTER` (linux/in.h).
 const MCAST: std::ops::RangeInclusive<i32> = 42..=48;
-/// Options of netfilter's tables: `IPT_BASE_CTL` and `IP6T_BASE_CTL` with their successors. Two numbers between them are
-/// traffic classes of IPv6.
+/// Options of netfilter's tables: `IPT_BASE_CTL` and `IP6T_BASE_CTL` with their successors. Two numbers between them
+/// are traffic classes of IPv6.
 const TABLES: [i32; 6] = [64, 65, 66, 67, 68, 69];
 const IPV6_CLASSES: [i32; 2] = [libc::IPV6_RECVTCLASS, libc::IPV6_TCLASS];
 /// `TCP_ZEROCOPY_RECEIVE`.
