@@ -6,7 +6,6 @@ use super::{Session, expression, info, memory};
 use isamorph_display::input::{Axis, Button, PointerEvent};
 use isamorph_display::keys::parse_chord;
 use isamorph_machines::{Cause, RunState};
-use std::time::Duration;
 
 /// What a command gives: the text to print, or an error.
 pub(super) type Answer = Result<String, String>;
@@ -164,21 +163,11 @@ fn cpu(session: &Session, rest: &str) -> Answer {
     done()
 }
 
-/// How long keys are held if nothing is said, milliseconds.
-const HOLD: u64 = 100;
-
 fn sendkey(session: &Session, rest: &str) -> Answer {
     let mut words = rest.split_whitespace();
     let keys = parse_chord(words.next().ok_or("sendkey: keys are expected")?)?;
-    let hold = words.next().map_or(Ok(HOLD), count)?;
-    let input = session.machine().input().clone();
-    input.press(&keys);
-    // The monitor goes on; the keys are released in their time.
-    let release = move || {
-        std::thread::sleep(Duration::from_millis(hold));
-        input.release(&keys);
-    };
-    std::thread::Builder::new().name("sendkey".to_owned()).spawn(release).map_err(|e| e.to_string())?;
+    let hold = words.next().map_or(Ok(super::HOLD), count)?;
+    super::press(session.machine().input(), keys, hold).map_err(|e| e.to_string())?;
     done()
 }
 

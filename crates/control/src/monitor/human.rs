@@ -108,18 +108,7 @@ impl Worker {
             }
         }
     }
-    /// Writes all of it; who does not read does not get it.
     fn print(&self, text: &str) {
-        let mut rest = text.as_bytes();
-        for _ in 0..PATIENCE {
-            rest = &rest[self.back.write(rest).min(rest.len())..];
-            if rest.is_empty() {
-                return;
-            }
-            thread::sleep(std::time::Duration::from_millis(1));
-        }
+        super::write(&*self.back, text);
     }
 }
-
-/// How many milliseconds a monitor waits for a reader.
-const PATIENCE: u32 = 5000;

@@ -88,8 +88,9 @@ fn status(session: &Session) -> String {
 }
 
 fn cpus(session: &Session) -> String {
-    let line = |n| format!("{} CPU #{n}: thread_id={n}\n", if n == session.processor() { '*' } else { ' ' });
-    (0..session.machine().processor_count()).map(line).collect()
+    let mark = |n| if n == session.processor() as usize { '*' } else { ' ' };
+    let line = |(n, thread)| format!("{} CPU #{n}: thread_id={thread}\n", mark(n));
+    super::threads(session.machine()).into_iter().enumerate().map(line).collect()
 }
 
 fn block(session: &Session) -> String {
@@ -97,13 +98,13 @@ fn block(session: &Session) -> String {
     for setup in session.machine().drives() {
         let (drive, name) = (&setup.drive, setup.drive.name());
         let Some(info) = drive.info() else {
-            let _ = write!(text, "{name}: [not inserted]\n    Removable device: not locked, tray closed\n\n");
+            let _ = write!(text, "{name}: [not inserted]\n    Removable device\n\n");
             continue;
         };
         let number = drive.medium().map_or(0, |medium| medium.number);
         let _ = writeln!(text, "{name} (#block{number:03}): {} ({})", info.file, info.format);
         if setup.options.media == isamorph_block::Media::Cdrom {
-            text.push_str("    Removable device: not locked, tray closed\n");
+            text.push_str("    Removable device\n");
         }
         let _ = writeln!(text, "    Cache mode:       {}", drive.cache().name());
         if let Some(backing) = &info.backing_file {

@@ -16,10 +16,15 @@ mod registers;
 
 pub use human::Human;
 
-use isamorph_chardev::Chardevs;
+use isamorph_chardev::{BackEnd, Chardevs};
+use isamorph_display::input::Input;
+use isamorph_display::keys::Key;
 use isamorph_machines::Machine;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// What monitors are for: a machine with the parts of it that are not its own.
 pub struct Console {
@@ -40,6 +45,44 @@ pub const QEMU_VERSION: [u32; 3] = [10, 0, 0];
 pub fn version() -> String {
     let [major, minor, micro] = QEMU_VERSION;
     format!("{major}.{minor}.{micro} (Isamorph {})", env!("CARGO_PKG_VERSION"))
+}
+
+/// How many milliseconds a monitor waits for a reader.
+const PATIENCE: u32 = 5000;
+
+/// Writes all of it; who does not read does not get it.
+pub(crate) fn write(back: &dyn BackEnd, text: &str) {
+    let mut rest = text.as_bytes();
+    for _ in 0..PATIENCE {
+        rest = &rest[back.write(rest).min(rest.len())..];
+        if rest.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Presses keys and releases them after so many milliseconds; does not wait for that.
+///
+/// # Errors
+/// The host has no thread for it.
+pub(crate) fn press(input: &Arc<Input>, keys: Vec<Key>, hold: u64) -> io::Result<()> {
+    input.press(&keys);
+    let input = input.clone();
+    let release = move || {
+        thread::sleep(Duration::from_millis(hold));
+        input.release(&keys);
+    };
+    thread::Builder::new().name("sendkey".to_owned()).spawn(release).map(drop)
+}
+
+/// How long keys are held if nothing is said, milliseconds.
+pub(crate) const HOLD: u64 = 100;
+
+/// The host's thread of each processor.
+pub(crate) fn threads(machine: &Machine) -> Vec<i32> {
+    let count = machine.processor_count();
+    (0..count).filter_map(|n| machine.with_processor(n, |_| isamorph_host::signal::gettid())).collect()
 }
 
 /// Executes commands one after the other.

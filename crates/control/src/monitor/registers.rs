@@ -62,7 +62,7 @@ fn describe(state: &CpuState) -> String {
     let ip = state.pc().wrapping_sub(get(CS_BASE)) & (u64::MAX >> (64 - 4 * width));
     let _ = writeln!(
         text,
-        "{}={ip:0width$x} {}={eflags:08x} [{letters}] CPL={} II={} A20={} SMM={} HLT=0",
+        "{}={ip:0width$x} {}={eflags:08x} [{letters}] CPL={} II={} A20={} SMM={}",
         if long { "RIP" } else { "EIP" },
         if long { "RFL" } else { "EFL" },
         state::cpl(state),
@@ -148,7 +148,7 @@ mod tests {
         let text = describe(&state);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "EAX=00001234 EBX=00000000 ECX=00000000 EDX=00000000");
-        assert_eq!(lines[2], "EIP=00007c00 EFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0");
+        assert_eq!(lines[2], "EIP=00007c00 EFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0");
         assert_eq!(lines[4], "CS =0023 00000000 00000000 00000000");
         assert!(text.contains("FCW=037f FSW=0000 [ST=0] FTW=ff MXCSR=00001f80\n"), "{text}");
         assert!(text.contains("XMM06=") && !text.contains("XMM08="));

@@ -3,12 +3,11 @@
 // tidy: table
 
 use super::{events, version};
-use crate::monitor::Session;
+use crate::monitor::{self, Session};
 use isamorph_display::input::{Axis, Button, PointerEvent};
 use isamorph_display::keys::Key;
 use isamorph_machines::{BOARDS, Cause, RunState};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Why a command failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,17 +151,18 @@ fn save(session: &Session, a: &Value, command: &str) -> Answer {
 }
 
 fn cpus(session: &Session) -> Value {
-    let count = session.console().machine.processor_count();
-    let row = |n| {
+    let machine = &session.console().machine;
+    // The widest lane is what the processor is.
+    let target = machine.guest().lanes().last().map_or("", |lane| lane.table().arch);
+    let row = |(n, thread): (usize, i32)| {
         json!({
             "cpu-index": n,
-            "thread-id": n,
-            "props": {"core-id": 0, "thread-id": 0, "socket-id": n},
+            "thread-id": thread,
             "qom-path": format!("/machine/unattached/device[{n}]"),
-            "target": "x86_64",
+            "target": target,
         })
     };
-    (0..count).map(row).collect()
+    monitor::threads(machine).into_iter().enumerate().map(row).collect()
 }
 
 fn block(session: &Session) -> Value {
@@ -175,9 +175,6 @@ fn block(session: &Session) -> Value {
             "type": "unknown",
             "qdev": "",
         });
-        if removable {
-            row["tray_open"] = json!(false);
-        }
         if let Some(info) = setup.drive.info() {
             row["inserted"] = json!({
                 "file": info.file,
@@ -206,15 +203,8 @@ fn key(value: &Value) -> Result<Key, Failure> {
 fn send_key(session: &Session, a: &Value) -> Answer {
     let list = a["keys"].as_array().ok_or_else(|| Failure::generic("Parameter 'keys' is missing"))?;
     let keys = list.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-    let hold = a["hold-time"].as_u64().unwrap_or(100);
-    let input = session.console().machine.input().clone();
-    input.press(&keys);
-    let release = move || {
-        std::thread::sleep(Duration::from_millis(hold));
-        input.release(&keys);
-    };
-    let thread = std::thread::Builder::new().name("send-key".to_owned()).spawn(release);
-    thread.map_err(|e| Failure::generic(e.to_string()))?;
+    let hold = a["hold-time"].as_u64().unwrap_or(monitor::HOLD);
+    monitor::press(session.console().machine.input(), keys, hold).map_err(|e| Failure::generic(e.to_string()))?;
     done()
 }
 

@@ -8,7 +8,7 @@ mod commands;
 mod events;
 mod stream;
 
-use crate::monitor::{Console, QEMU_VERSION, Session};
+use crate::monitor::{self, Console, QEMU_VERSION, Session};
 use commands::Failure;
 use isamorph_chardev::{BackEnd, Event, FrontEnd};
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
 use stream::Splitter;
 
 enum Arrival {
@@ -161,20 +160,9 @@ impl Worker {
     }
     fn print(&self, value: &Value) {
         let text = if self.pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-        let text = text.unwrap_or_default() + "\r\n";
-        let mut rest = text.as_bytes();
-        for _ in 0..PATIENCE {
-            rest = &rest[self.back.write(rest).min(rest.len())..];
-            if rest.is_empty() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        monitor::write(&*self.back, &(text.unwrap_or_default() + "\r\n"));
     }
 }
-
-/// How many milliseconds a monitor waits for a reader.
-const PATIENCE: u32 = 5000;
 
 fn failure(error: &Failure, id: Option<Value>) -> Value {
     let mut answer = json!({"error": {"class": error.class, "desc": error.text}});
